@@ -269,7 +269,7 @@ def labelled_test_map(height: int = 256) -> Tensor:
     if height < 16:
         raise DelitError(f"A labelled test map needs a height of at least 16 pixels, got {height}.")
     directions = direction_grid(height, 2 * height)
-    env = torch.where(directions[..., 1:] > 0, 0.2, 0.05).expand(-1, -1, 3).clone()
+    env = torch.where(directions[..., 1:2] > 0, 0.2, 0.05).expand(-1, -1, 3).clone()
     for direction, color in TEST_MAP_LABELS.values():
         axis = F.normalize(torch.tensor(direction), dim=0)
         env[directions @ axis > math.cos(math.radians(15))] = torch.tensor(color)

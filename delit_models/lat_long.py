@@ -50,10 +50,11 @@ def direction_grid(height: int, width: int, device: torch.device | str | None = 
     v = (torch.arange(height, device=device, dtype=torch.float64) + 0.5) / height
     u = (torch.arange(width, device=device, dtype=torch.float64) + 0.5) / width
     phi = (u - 0.5) * (2 * math.pi)
-    theta = ((0.5 - v) * math.pi)[:, None]
-    x = torch.cos(theta) * torch.sin(phi)
-    z = -torch.cos(theta) * torch.cos(phi)
-    return torch.stack([x, torch.sin(theta).expand_as(x), z], dim=-1).float()
+    theta = (0.5 - v) * math.pi
+    sin_phi, cos_phi = torch.sin(phi).float(), torch.cos(phi).float()
+    sin_theta, cos_theta = torch.sin(theta).float()[:, None], torch.cos(theta).float()[:, None]
+    y = sin_theta.expand(height, width)
+    return torch.stack([cos_theta * sin_phi, y, -cos_theta * cos_phi], dim=-1)
 
 
 def solid_angles(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
@@ -120,8 +121,10 @@ def resample_env(env: Tensor, height: int, width: int) -> Tensor:
         return env.clone()
     rows = _row_weights(old_height, height).to(env)
     columns = _column_weights(old_width, width).to(env)
-    result = torch.einsum("oh,...hwc->...owc", rows, env)
-    result = torch.einsum("ow,...hwc->...hoc", columns, result)
+    # As two plain matrix products: einsum would run one narrow product for every row of the map.
+    result = rows @ rearrange(env, "... h w c -> ... h (c w)")
+    result = rearrange(result, "... h (c w) -> ... h c w", w=old_width) @ columns.T
+    result = rearrange(result, "... h c w -> ... h w c").contiguous()
     if height > old_height or width > old_width:
         before, after = total_light(env), total_light(result)
         factor = torch.where(after > 0, before / after.clamp(min=torch.finfo(after.dtype).tiny), 1.0)
@@ -131,8 +134,9 @@ def resample_env(env: Tensor, height: int, width: int) -> Tensor:
 
 def total_light(env: Tensor) -> Tensor:
     """Radiance of a map [..., H, W, C] integrated over the sphere -> [..., C] (4 pi for a white map of 1)."""
-    weights = solid_angles(*env.shape[-3:-1], device=env.device)
-    return torch.einsum("hw,...hwc->...c", weights, env.float())
+    weights = solid_angles(*env.shape[-3:-1], device=env.device)[:, 0].double()
+    # Row by row, then in float64: millions of float32 additions into one sum would lose a tenth of it.
+    return torch.einsum("h,...hc->...c", weights, env.float().sum(dim=-2).double()).float()
 
 
 def _row_weights(old: int, new: int) -> Tensor:

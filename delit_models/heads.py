@@ -1,0 +1,255 @@
+"""The trained part of Delit: heads on the latents of a frozen Wan VAE.
+
+    z → FeatureExtractor → f → FlatProjection → z_flat   (the VAE's decoder turns it into the flat-lit image)
+                             → EnvProjection → EnvDecoder → env code   (`env_codec.decode_env` → radiance)
+
+Latents come in and go out as the VAE has them; inside, they are normalised by the statistics that the heads'
+own configuration carries. One forward pass, no sampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .errors import DelitError
+from .heads_blocks import (
+    GlobalBlock,
+    QueryBlock,
+    ResidualBlock,
+    fourier_features,
+    pad_around,
+    position_features,
+)
+from .lat_long import direction_grid
+
+# Per-channel statistics of the Wan 2.1 VAE's latents, as published with the model.
+WAN_LATENT_MEAN = (
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+)  # fmt: skip
+WAN_LATENT_STD = (
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+)  # fmt: skip
+
+# What the heads predict of the light: the shared-exponent code of env_codec, as a lat-long.
+ENV_CODE_CHANNELS = 4
+ENV_HEIGHT = 128
+ENV_WIDTH = 256
+
+
+@dataclass(frozen=True)
+class DelitConfig:
+    """Everything needed to build the heads; stored as JSON in the metadata of their weights file.
+
+    `working_size` is the longest image side in pixels that the heads were trained at, and therefore the size
+    that the pipeline works at unless told otherwise.
+    """
+
+    latent_mean: tuple[float, ...] = WAN_LATENT_MEAN
+    latent_std: tuple[float, ...] = WAN_LATENT_STD
+    feature_channels: int = 32
+    extractor_widths: tuple[int, ...] = (48, 96, 160)
+    flat_width: int = 96
+    env_token_width: int = 192
+    env_query_blocks: int = 3
+    env_context_grid: int = 16
+    env_decoder_widths: tuple[int, ...] = (128, 96, 64, 32)
+    attention_heads: int = 4
+    working_size: int = 512
+
+    def __post_init__(self) -> None:
+        if len(self.latent_mean) != len(self.latent_std):
+            raise DelitError(
+                f"The heads' configuration has {len(self.latent_mean)} latent means but {len(self.latent_std)} "
+                "standard deviations; there must be one of each per latent channel."
+            )
+        if min(self.latent_std) <= 0:
+            raise DelitError("The heads' configuration has a latent standard deviation that is not positive.")
+
+    @property
+    def latent_channels(self) -> int:
+        return len(self.latent_mean)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DelitConfig:
+        """Rebuild from `to_dict` (through JSON). Raises DelitError on a name that this version does not know."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise DelitError(
+                f"The heads' configuration has settings that this Delit does not know: {', '.join(unknown)}. "
+                "The heads are probably newer than the pack: update Delit."
+            )
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+class FeatureExtractor(nn.Module):
+    """A small U-Net over normalised latents, with attention over the whole image on its coarsest grid."""
+
+    def __init__(self, config: DelitConfig, operations: Any) -> None:
+        super().__init__()
+        widths = config.extractor_widths
+        self.stem = operations.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width, width, operations) for _ in range(2))) for width in widths[:-1]
+        )
+        self.downs = nn.ModuleList(
+            operations.Conv2d(fine, coarse, 3, stride=2, padding=1)
+            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.middle = nn.Sequential(
+            ResidualBlock(widths[-1], widths[-1], operations),
+            GlobalBlock(widths[-1], config.attention_heads, operations),
+            ResidualBlock(widths[-1], widths[-1], operations),
+            GlobalBlock(widths[-1], config.attention_heads, operations),
+        )
+        self.ups = nn.ModuleList(
+            ResidualBlock(coarse + fine, fine, operations)
+            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.out = operations.Conv2d(widths[0], config.feature_channels, 3, padding=1)
+
+    def forward(self, z_normalised: Tensor) -> Tensor:
+        x = self.stem(z_normalised)
+        skips = []
+        for blocks, down in zip(self.down_blocks, self.downs, strict=True):
+            x = blocks(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle(x)
+        for up in reversed(self.ups):
+            skip = skips.pop()
+            # Latents of any size come in: an odd side is rounded up on the way down and cut here.
+            x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = up(torch.cat((x, skip), dim=1))
+        return self.out(x)
+
+
+class FlatProjection(nn.Module):
+    """Features → what to add to the normalised latent to take the light off."""
+
+    def __init__(self, config: DelitConfig, operations: Any) -> None:
+        super().__init__()
+        channels_in = config.feature_channels + config.latent_channels
+        self.widen = operations.Conv2d(channels_in, config.flat_width, 3, padding=1)
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(config.flat_width, config.flat_width, operations) for _ in range(2))
+        )
+        self.out = operations.Conv2d(config.flat_width, config.latent_channels, 3, padding=1)
+        # Start as the identity: before training, "flat-lit" is the input itself.
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, features: Tensor, z_normalised: Tensor) -> Tensor:
+        hidden = self.widen(torch.cat((features, z_normalised), dim=1))
+        return self.out(F.silu(self.blocks(hidden)))
+
+
+class EnvProjection(nn.Module):
+    """Features of any size → tokens on a fixed grid over the image, with their place in it."""
+
+    def __init__(self, config: DelitConfig, operations: Any) -> None:
+        super().__init__()
+        self.grid = config.env_context_grid
+        self.mix = ResidualBlock(config.feature_channels, 96, operations)
+        self.tokens = operations.Linear(96, config.env_token_width)
+        self.place = operations.Linear(position_features(1, 1).shape[-1], config.env_token_width)
+        self.norm = operations.LayerNorm(config.env_token_width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(self.mix(features), self.grid)
+        tokens = self.tokens(rearrange(pooled, "b c h w -> b (h w) c"))
+        places = position_features(self.grid, self.grid).to(tokens)
+        return self.norm(tokens + self.place(places))
+
+
+class EnvDecoder(nn.Module):
+    """Image tokens → env code. Each cell of a coarse lat-long asks the whole image what light comes from its
+    direction; convolutions that wrap around the seam then refine the map to full size."""
+
+    def __init__(self, config: DelitConfig, operations: Any) -> None:
+        super().__init__()
+        width = config.env_token_width
+        self.coarse_height = ENV_HEIGHT >> len(config.env_decoder_widths)
+        self.query = operations.Linear(self._directions().shape[-1], width)
+        self.blocks = nn.ModuleList(
+            QueryBlock(width, width, config.attention_heads, operations) for _ in range(config.env_query_blocks)
+        )
+        widths = (width, *config.env_decoder_widths)
+        self.convs = nn.ModuleList(
+            operations.Conv2d(coarse, fine, 3) for coarse, fine in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.out = operations.Conv2d(widths[-1], ENV_CODE_CHANNELS, 3)
+
+    def _directions(self) -> Tensor:
+        directions = direction_grid(self.coarse_height, 2 * self.coarse_height)
+        return fourier_features(rearrange(directions, "h w d -> (h w) d").float(), octaves=3)
+
+    def forward(self, context: Tensor) -> Tensor:
+        tokens = self.query(self._directions().to(context)).expand(context.shape[0], -1, -1)
+        for block in self.blocks:
+            tokens = block(tokens, context)
+        x = rearrange(tokens, "b (h w) c -> b c h w", h=self.coarse_height)
+        for conv in self.convs:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = F.silu(conv(pad_around(x)))
+        return torch.sigmoid(self.out(pad_around(x)))
+
+
+class DelitHeads(nn.Module):
+    """All heads. `operations` supplies the layers: `torch.nn`, or ComfyUI's casting ones."""
+
+    def __init__(self, config: DelitConfig, operations: Any = nn) -> None:
+        super().__init__()
+        self.config = config
+        self.extractor = FeatureExtractor(config, operations)
+        self.flat_projection = FlatProjection(config, operations)
+        self.env_projection = EnvProjection(config, operations)
+        self.env_decoder = EnvDecoder(config, operations)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the light off a latent and say what the light was.
+
+        Args:
+            z: latent of the relit image as the VAE gives it, [B, 16, h, w], or of a clip, [B, 16, t, h, w],
+                which is treated frame by frame.
+
+        Returns:
+            z_flat, the flat-lit latent, of z's shape; and the env code in [0, 1], [B, 4, 128, 256], or for a
+            clip [B, t, 4, 128, 256].
+
+        Raises:
+            DelitError: if z has another number of dimensions or channels.
+        """
+        self._check(z)
+        if z.ndim == 5:
+            z_flat, env_code = self.forward(rearrange(z, "b c t h w -> (b t) c h w"))
+            frames = z.shape[2]
+            return (
+                rearrange(z_flat, "(b t) c h w -> b c t h w", t=frames),
+                rearrange(env_code, "(b t) c h w -> b t c h w", t=frames),
+            )
+        mean = z.new_tensor(self.config.latent_mean)[:, None, None]
+        std = z.new_tensor(self.config.latent_std)[:, None, None]
+        z_normalised = (z - mean) / std
+        features = self.extractor(z_normalised)
+        z_flat = z + std * self.flat_projection(features, z_normalised)
+        return z_flat, self.env_decoder(self.env_projection(features))
+
+    def _check(self, z: Tensor) -> None:
+        channels = self.config.latent_channels
+        if z.ndim not in (4, 5) or z.shape[1] != channels:
+            raise DelitError(
+                f"The heads were given a latent of shape {tuple(z.shape)}, but they work on latents of a Wan 2.1 "
+                f"VAE: [batch, {channels}, height, width] or [batch, {channels}, frames, height, width]. "
+                "Encode the image with the Wan 2.1 VAE (an SD or Flux latent does not fit)."
+            )

@@ -1,0 +1,228 @@
+"""The blocks of the Wan VAE, on batches of frames.
+
+Everything here works on frames [N, C, H, W] in channels-last memory. For stills N is the batch. For a clip the
+frames of a chunk are stacked time-major, N = (t b), and a `FrameMemory` carries what the causal convolutions
+need from earlier chunks. A causal 3-D convolution is the sum of one 2-D convolution per time slice of its
+kernel; where a slice would see only the zeros before the clip it is left out. So a single frame costs one
+2-D convolution and a clip needs no zero padding in time.
+
+Module and parameter names are those of the original Wan checkpoint (`residual.0.gamma`, `time_conv.weight`...).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class FrameMemory:
+    """What a stream keeps between chunks: for each causal convolution, its last input frames.
+
+    Args:
+        batch: clips in the batch; the frames of one time step.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self._past: dict[nn.Module, Tensor] = {}
+
+    def __contains__(self, conv: nn.Module) -> bool:
+        return conv in self._past
+
+    def recall(self, conv: nn.Module, frames: Tensor) -> Tensor:
+        """The remembered frames of `conv` followed by `frames`, [(k + t) b, C, H, W]."""
+        past = self._past.get(conv)
+        return frames if past is None or len(past) == 0 else torch.cat([past, frames])
+
+    def remember(self, conv: nn.Module, frames: Tensor, steps: int) -> None:
+        """Keep the last `steps` time steps of `frames` for `conv`. A copy, so that the chunk can be freed."""
+        count = min(steps * self.batch, len(frames))
+        self._past[conv] = frames[len(frames) - count :].clone(memory_format=torch.preserve_format)
+
+
+def lay_out_by_time(conv: nn.Module) -> nn.Module:
+    """Store a 3-D kernel with time outermost and channels innermost, and return the module.
+
+    Each time slice is then a channels-last 2-D kernel as it stands: a view that needs no copy, and no cache
+    that could go stale when the weights change. The values and the shape do not change.
+    """
+    weight = getattr(conv, "weight", None)
+    if weight is not None:
+        by_time = weight.detach().permute(2, 0, 3, 4, 1).contiguous().permute(1, 4, 0, 2, 3)
+        conv.weight = nn.Parameter(by_time, requires_grad=weight.requires_grad)
+    return conv
+
+
+def conv3d(
+    operations: ModuleType | type,
+    inputs: int,
+    outputs: int,
+    kernel: int | tuple[int, int, int],
+    padding: int = 0,
+) -> nn.Module:
+    """A 3-D convolution to be run by `causal_conv`; `padding` is spatial only."""
+    return lay_out_by_time(operations.Conv3d(inputs, outputs, kernel, padding=(0, padding, padding)))
+
+
+def conv2d(
+    operations: ModuleType | type, inputs: int, outputs: int, kernel: int, **options: int
+) -> nn.Module:
+    """A 2-D convolution with its kernel in channels-last memory."""
+    conv = operations.Conv2d(inputs, outputs, kernel, **options)
+    if conv.weight is not None:
+        conv.to(memory_format=torch.channels_last)
+    return conv
+
+
+def cast_parameter(parameter: Tensor | None, like: Tensor) -> Tensor | None:
+    """A parameter on the device and in the dtype of the activations (weights may be stored elsewhere)."""
+    return None if parameter is None else parameter.to(device=like.device, dtype=like.dtype)
+
+
+def run_conv2d(conv: nn.Module, frames: Tensor, padding: int = 0) -> Tensor:
+    weight, bias = cast_parameter(conv.weight, frames), cast_parameter(conv.bias, frames)
+    return F.conv2d(frames, weight, bias, conv.stride, padding)
+
+
+def causal_conv(conv: nn.Module, frames: Tensor, memory: FrameMemory | None) -> Tensor:
+    """Run a causal 3-D convolution of time stride 1 on frames [(t b), C, H, W] (one time step if no memory)."""
+    weight, bias = cast_parameter(conv.weight, frames), cast_parameter(conv.bias, frames)
+    padding = conv.padding[1:]
+    out = F.conv2d(frames, weight[:, :, -1], bias, padding=padding)
+    time_size = weight.shape[2]
+    if memory is None or time_size == 1:
+        return out
+    seen = memory.recall(conv, frames)
+    for steps_back in range(1, time_size):
+        earlier = seen[: len(seen) - steps_back * memory.batch][-len(frames) :]
+        if len(earlier) == len(frames):
+            out += F.conv2d(earlier, weight[:, :, -1 - steps_back], padding=padding)
+        elif len(earlier):
+            out[-len(earlier) :] += F.conv2d(earlier, weight[:, :, -1 - steps_back], padding=padding)
+    memory.remember(conv, seen, time_size - 1)
+    return out
+
+
+class RMSNorm(nn.Module):
+    """Divide each pixel's channel vector by its root mean square and multiply by `gamma`.
+
+    Args:
+        channels: channels C.
+        spatial_dims: trailing 1-dimensions of gamma, [C, 1, 1, 1] or [C, 1, 1] as in the checkpoint.
+    """
+
+    def __init__(self, channels: int, spatial_dims: int = 3) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels, *[1] * spatial_dims))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        channels = frames.shape[1]
+        gamma = cast_parameter(self.gamma, frames).reshape(channels, 1, 1)
+        length = torch.linalg.vector_norm(frames, dim=1, keepdim=True).clamp_min(1e-12)
+        return frames * (channels**0.5 / length) * gamma
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, causal convolution, twice, plus the input (through a 1x1 convolution if channels change)."""
+
+    def __init__(self, operations: ModuleType | type, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            RMSNorm(inputs),
+            nn.SiLU(),
+            conv3d(operations, inputs, outputs, 3, padding=1),
+            RMSNorm(outputs),
+            nn.SiLU(),
+            nn.Dropout(0.0),
+            conv3d(operations, outputs, outputs, 3, padding=1),
+        )
+        self.shortcut = conv3d(operations, inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, frames: Tensor, memory: FrameMemory | None) -> Tensor:
+        norm_1, _, conv_1, norm_2, _, _, conv_2 = self.residual
+        hidden = causal_conv(conv_1, F.silu(norm_1(frames)), memory)
+        hidden = causal_conv(conv_2, F.silu(norm_2(hidden)), memory)
+        if isinstance(self.shortcut, nn.Identity):
+            return hidden + frames
+        return hidden + causal_conv(self.shortcut, frames, None)
+
+
+class AttentionBlock(nn.Module):
+    """Single-head self-attention over the pixels of each frame."""
+
+    def __init__(self, operations: ModuleType | type, channels: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(channels, spatial_dims=2)
+        self.to_qkv = conv2d(operations, channels, channels * 3, 1)
+        self.proj = conv2d(operations, channels, channels, 1)
+
+    def forward(self, frames: Tensor, memory: FrameMemory | None = None) -> Tensor:
+        height = frames.shape[2]
+        qkv = run_conv2d(self.to_qkv, self.norm(frames))
+        query, key, value = rearrange(qkv, "n (three c) h w -> three n 1 (h w) c", three=3)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return frames + run_conv2d(self.proj, rearrange(mixed, "n 1 (h w) c -> n c h w", h=height))
+
+
+class Downsample(nn.Module):
+    """Halve height and width; with `temporal`, also halve time after a clip's first frame."""
+
+    def __init__(self, operations: ModuleType | type, channels: int, temporal: bool) -> None:
+        super().__init__()
+        self.resample = nn.Sequential(
+            nn.ZeroPad2d((0, 1, 0, 1)), conv2d(operations, channels, channels, 3, stride=2)
+        )
+        self.time_conv = conv3d(operations, channels, channels, (3, 1, 1)) if temporal else None
+
+    def forward(self, frames: Tensor, memory: FrameMemory | None) -> Tensor:
+        pad, conv = self.resample
+        frames = run_conv2d(conv, pad(frames))
+        if memory is None or self.time_conv is None:
+            return frames
+        if self.time_conv not in memory:
+            memory.remember(self.time_conv, frames, 1)
+            return frames
+        seen = memory.recall(self.time_conv, frames)
+        memory.remember(self.time_conv, frames, 1)
+        return self._halve_time(seen, memory.batch)
+
+    def _halve_time(self, seen: Tensor, batch: int) -> Tensor:
+        """Time convolution of stride 2 on 1 + 2n time steps -> n."""
+        steps = rearrange(seen, "(t b) c h w -> t b c h w", b=batch)
+        weight, bias = cast_parameter(self.time_conv.weight, seen), cast_parameter(self.time_conv.bias, seen)
+        taps = [
+            F.conv2d(steps[first:last:2].flatten(0, 1), weight[:, :, tap], bias if tap == 2 else None)
+            for tap, (first, last) in enumerate([(0, -2), (1, -1), (2, None)])
+        ]
+        return taps[0] + taps[1] + taps[2]
+
+
+class Upsample(nn.Module):
+    """Double height and width and halve the channels; with `temporal`, double time after the first frame."""
+
+    def __init__(self, operations: ModuleType | type, channels: int, temporal: bool) -> None:
+        super().__init__()
+        self.resample = nn.Sequential(
+            nn.Upsample(scale_factor=2.0, mode="nearest-exact"),
+            conv2d(operations, channels, channels // 2, 3, padding=1),
+        )
+        self.time_conv = conv3d(operations, channels, 2 * channels, (3, 1, 1)) if temporal else None
+
+    def forward(self, frames: Tensor, memory: FrameMemory | None) -> Tensor:
+        if memory is not None and self.time_conv is not None:
+            if self.time_conv in memory:
+                doubled = causal_conv(self.time_conv, frames, memory)
+                frames = rearrange(doubled, "(t b) (two c) h w -> (t two b) c h w", two=2, b=memory.batch)
+            else:
+                # The first latent frame is one frame, and the time convolution never sees it.
+                memory.remember(self.time_conv, frames, 0)
+        return upsampled_conv(self.resample[1], frames)
+
+
+def upsampled_conv(conv: nn.Module, frames: Tensor) -> Tensor:
+    """Double the size by repeating pixels, then run a 3x3 convolution."""
+    return run_conv2d(conv, F.interpolate(frames, scale_factor=2.0, mode="nearest-exact"), padding=1)

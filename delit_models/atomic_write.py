@@ -27,7 +27,9 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}.", suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem[:40]}.", suffix=target.suffix, dir=target.parent
+        )
         os.close(handle)
         temporary = Path(name)
         yield temporary

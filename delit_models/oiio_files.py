@@ -1,0 +1,133 @@
+"""OpenImageIO reduced to what Delit needs: whole images as arrays, with errors that are never lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+
+from .errors import DelitError
+
+HDR_FORMATS = ("openexr", "hdr")
+"""OpenImageIO's names of the formats that hold linear light."""
+
+Attribute = str | int | float | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class OiioImage:
+    """`pixels` [H, W, C] float32 (integers scaled to [0, 1], alpha not multiplied in), channel names in order,
+    the format's name as OpenImageIO gives it ("openexr", "png" …), the stored pixel type ("half", "uint16" …),
+    and the header as text."""
+
+    pixels: np.ndarray
+    channels: tuple[str, ...]
+    format_name: str
+    pixel_type: str
+    attributes: dict[str, str]
+
+
+def existing_file(path: str | os.PathLike) -> Path:
+    """The path, or DelitError where no file is there."""
+    file = Path(path)
+    if not file.exists():
+        raise DelitError(f"There is no file {file}. Check the path and its spelling.")
+    if not file.is_file():
+        raise DelitError(f"{file} is a folder, not a file. Give the path of an image in it.")
+    return file
+
+
+def pixel_type_of(path: Path) -> tuple[str, str]:
+    """(format name, stored pixel type) from a file's header; ("", "") where OpenImageIO cannot read it."""
+    image_input = oiio.ImageInput.open(str(path))
+    if image_input is None:
+        oiio.geterror()  # Left unread, the message would be printed when Python exits.
+        return "", ""
+    return image_input.format_name(), str(image_input.spec().format)
+
+
+def read_pixels(path: str | os.PathLike) -> OiioImage:
+    """Read an image's first part at full size. Raises DelitError for a file that is missing, damaged, cut short
+    or no image, or that shows only a window of its frame."""
+    file = existing_file(path)
+    config = oiio.ImageSpec()
+    config.attribute("oiio:UnassociatedAlpha", 1)
+    image_input = oiio.ImageInput.open(str(file), config)
+    if image_input is None:
+        raise DelitError(
+            f"{file} cannot be read as an image: {oiio.geterror() or 'unknown format'}. It is damaged, cut short or of "
+            "another kind: export it again, as EXR or HDR for light and as PNG, JPEG, WebP or TIFF for a picture."
+        )
+    spec = image_input.spec()
+    if (spec.width, spec.height) != (spec.full_width, spec.full_height):
+        raise DelitError(
+            f"{file} stores {spec.width} x {spec.height} pixels of a {spec.full_width} x {spec.full_height} frame "
+            "(its data window differs from its display window). Crop or fill it to its frame and save it again."
+        )
+    pixels = image_input.read_image(0, 0, 0, spec.nchannels, "float")
+    if pixels is None:
+        raise DelitError(
+            f"{file} is damaged or cut short: {image_input.geterror() or 'its pixels cannot be read'}. "
+            "Copy or export it again."
+        )
+    return OiioImage(
+        pixels=np.asarray(pixels, dtype=np.float32).reshape(spec.height, spec.width, spec.nchannels),
+        channels=tuple(spec.channelnames),
+        format_name=image_input.format_name(),
+        pixel_type=str(spec.format),
+        attributes={attribute.name: str(attribute.value) for attribute in spec.extra_attribs},
+    )
+
+
+def write_pixels(
+    path: Path,
+    pixels: np.ndarray,
+    channels: Sequence[str],
+    attributes: Mapping[str, Attribute],
+    lossless: bool,
+) -> None:
+    """Write [H, W, C] float16, float32 or uint16 pixels as they are, then read the file back.
+
+    OpenImageIO's writers buffer, and an error of the last flush (a full disk) reaches nobody; only the
+    file tells. `lossless`: every pixel must come back the same. Raises OSError where anything failed, leaving `path`
+    in an undefined state: call it inside `atomic_write`.
+    """
+    _write(path, pixels, channels, attributes)
+    try:
+        written = read_pixels(path)
+    except DelitError as error:
+        raise OSError(f"the file did not reach the disk whole ({error})") from error
+    expected = pixels.astype(np.float32) / (65535.0 if pixels.dtype == np.uint16 else 1.0)
+    if written.pixels.shape != pixels.shape or (
+        lossless
+        and not np.allclose(written.pixels, expected, rtol=0, atol=1e-6 if pixels.dtype == np.uint16 else 0)
+    ):
+        raise OSError("the file did not reach the disk whole (its pixels read back differently)")
+
+
+def _write(
+    path: Path, pixels: np.ndarray, channels: Sequence[str], attributes: Mapping[str, Attribute]
+) -> None:
+    height, width, count = pixels.shape
+    pixel_type = {"float16": "half", "float32": "float", "uint16": "uint16"}[pixels.dtype.name]
+    spec = oiio.ImageSpec(width, height, count, pixel_type)
+    spec.channelnames = tuple(channels)
+    if "A" in channels:
+        spec.alpha_channel = list(channels).index("A")
+    for name, value in attributes.items():
+        if isinstance(value, tuple):
+            spec.attribute(name, f"float[{len(value)}]", value)
+        else:
+            spec.attribute(name, value)
+    # The file is complete only when `image_output` is gone, not at close(): it must not outlive this function.
+    image_output = oiio.ImageOutput.create(str(path))
+    if image_output is None:
+        raise OSError(oiio.geterror() or f"no writer for {path.suffix}")
+    if not image_output.open(str(path), spec):
+        raise OSError(image_output.geterror() or "the file cannot be opened for writing")
+    if not image_output.write_image(np.ascontiguousarray(pixels)) or not image_output.close():
+        raise OSError(image_output.geterror() or "the pixels cannot be written")

@@ -278,7 +278,7 @@ class WanVAE(nn.Module):
                 -(-size // SPATIAL_FACTOR) * SPATIAL_FACTOR for size in (height, width)
             )
             raise DelitError(
-                f"The image is {width} x {height}, but the VAE needs a width and height that are multiples of "
+                f"The image is {width} x {height}, but the VAE needs both to be multiples of "
                 f"{SPATIAL_FACTOR}. Pad it to {wanted_width} x {wanted_height}, for example by reflection."
             )
 

@@ -1,12 +1,12 @@
 """The blocks of the Wan VAE, on batches of frames.
 
-Everything here works on frames [N, C, H, W] in channels-last memory. For stills N is the batch. For a clip the
-frames of a chunk are stacked time-major, N = (t b), and a `FrameMemory` carries what the causal convolutions
-need from earlier chunks. A causal 3-D convolution is the sum of one 2-D convolution per time slice of its
-kernel; where a slice would see only the zeros before the clip it is left out. So a single frame costs one
-2-D convolution and a clip needs no zero padding in time.
+Everything here works on frames [N, C, H, W] in channels-last memory. For stills N is the batch. For a clip
+the frames of a chunk are stacked time-major, N = (t b), and a `FrameMemory` carries what the causal
+convolutions need from earlier chunks. A causal 3-D convolution is the sum of one 2-D convolution per time
+slice of its kernel; where a slice would see only the zeros before the clip it is left out. So a single frame
+costs one 2-D convolution, and a clip needs no zero padding in time.
 
-Module and parameter names are those of the original Wan checkpoint (`residual.0.gamma`, `time_conv.weight`...).
+Module and parameter names are those of the original Wan checkpoint (`residual.0.gamma`, `time_conv.weight`).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def run_conv2d(conv: nn.Module, frames: Tensor, padding: int = 0) -> Tensor:
 
 
 def causal_conv(conv: nn.Module, frames: Tensor, memory: FrameMemory | None) -> Tensor:
-    """Run a causal 3-D convolution of time stride 1 on frames [(t b), C, H, W] (one time step if no memory)."""
+    """Run a causal 3-D convolution of time stride 1 on frames [(t b), C, H, W]; without memory, t is 1."""
     weight, bias = cast_parameter(conv.weight, frames), cast_parameter(conv.bias, frames)
     padding = conv.padding[1:]
     out = F.conv2d(frames, weight[:, :, -1], bias, padding=padding)
@@ -127,7 +127,7 @@ class RMSNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, causal convolution, twice, plus the input (through a 1x1 convolution if channels change)."""
+    """Norm, SiLU, causal convolution, twice; plus the input (a 1x1 convolution fits its channels)."""
 
     def __init__(self, operations: ModuleType | type, inputs: int, outputs: int) -> None:
         super().__init__()

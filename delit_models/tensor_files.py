@@ -1,0 +1,194 @@
+"""Open a weights file and read single tensors from it: `.safetensors` or PyTorch's `.pth`, `.pt`, `.ckpt`.
+
+The kind of file is told by its first bytes, not by its name. Nothing but the names and shapes is read until a
+tensor is asked for, and nothing but tensors is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import CheckpointError
+
+LARGEST_HEADER = 200_000_000  # bytes; a safetensors header of a big model takes well under 1 MB
+
+
+class _TensorSource(Protocol):
+    def get_tensor(self, name: str) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """An open weights file.
+
+    Attributes:
+        path: where it is.
+        shapes: name -> shape of every tensor in it.
+        metadata: the safetensors metadata; empty for PyTorch files.
+    """
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
+    source: _TensorSource
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, on the CPU; the others stay on the disk."""
+        return self.source.get_tensor(name)
+
+
+@contextmanager
+def open_tensor_file(path: str | Path) -> Iterator[TensorFile]:
+    """Open a weights file for reading single tensors.
+
+    Raises:
+        CheckpointError: a file that is missing, empty, cut short, no weights file, or a pickle that holds
+            more than tensors. The message says which, and what to do.
+    """
+    path = Path(path)
+    first_bytes = _first_bytes(path)
+    if first_bytes[:2] == b"PK" or first_bytes[:1] == b"\x80":
+        tensors = _load_pytorch(path, is_zip=first_bytes[:2] == b"PK")
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        yield TensorFile(path, shapes, {}, _LoadedTensors(tensors))
+        return
+    header = _safetensors_header(path, first_bytes)
+    metadata = header.pop("__metadata__", {})
+    shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+    try:
+        with safe_open(path, framework="pt") as source:
+            yield TensorFile(path, shapes, metadata, source)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a .safetensors file ({error}). Fetch or export it again."
+        ) from error
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a .safetensors file (strings by name), {} if it has none or is a PyTorch file.
+
+    Raises:
+        CheckpointError: if the file is no readable weights file.
+    """
+    with open_tensor_file(path) as file:
+        return dict(file.metadata)
+
+
+class _LoadedTensors:
+    """Tensors of a PyTorch file, mapped into memory where the file allows it."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+
+    def get_tensor(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+
+def _first_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, not a weights file. Give the file in it.")
+    if not path.exists():
+        raise CheckpointError(f"There is no file {path}. Check the name and the folder.")
+    try:
+        with path.open("rb") as file:
+            first_bytes = file.read(64)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror or error}. Check its permissions."
+        ) from error
+    if not first_bytes:
+        raise CheckpointError(f"{path} is empty (0 bytes). Its download or export failed: fetch it again.")
+    return first_bytes
+
+
+def _safetensors_header(path: Path, first_bytes: bytes) -> dict[str, Any]:
+    """The parsed JSON header, checked against the size of the file."""
+    size = path.stat().st_size
+    length = struct.unpack("<Q", first_bytes[:8])[0] if len(first_bytes) >= 8 else 0
+    if first_bytes[8:9] != b"{" or not 2 <= length <= LARGEST_HEADER:
+        raise CheckpointError(f"{path} is not a weights file: it looks like {_looks_like(first_bytes)}")
+    if 8 + length > size:
+        raise CheckpointError(
+            f"{path} is cut short: it has {size:,} bytes, its header alone needs {8 + length:,}. "
+            "Fetch it again."
+        )
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(8 + length)[8:])
+        entries = [entry for name, entry in header.items() if name != "__metadata__"]
+        needed = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
+        complete = all("shape" in entry for entry in entries)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise CheckpointError(
+            f"{path} has a damaged .safetensors header. Fetch or export it again."
+        ) from error
+    if not complete:
+        raise CheckpointError(f"{path} has a damaged .safetensors header. Fetch or export it again.")
+    if needed > size:
+        raise CheckpointError(
+            f"{path} is cut short: it has {size:,} of {needed:,} bytes. "
+            "Its download or copy was interrupted: fetch it again."
+        )
+    return header
+
+
+def _looks_like(first_bytes: bytes) -> str:
+    """What a file that is no weights file seems to be, and the remedy; ends the sentence."""
+    start = first_bytes.lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return (
+            "a Git LFS pointer, a note that stands for the real file. Fetch the file itself (git lfs pull)."
+        )
+    if start.startswith((b"<!doctype", b"<html")):
+        return "a web page saved under that name. Download the file itself, not the page about it."
+    if first_bytes.startswith(b"GGUF"):
+        return "a GGUF file, which holds diffusion or language models. Use the VAE's .safetensors file."
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in first_bytes):
+        return "a text file. Choose a .safetensors or .pth file with weights."
+    return "another kind of file, or a damaged one. Choose a .safetensors or .pth file with weights."
+
+
+def _load_pytorch(path: Path, is_zip: bool) -> dict[str, Tensor]:
+    """All tensors of a PyTorch file by dotted name; of a zip file (PyTorch 1.6 on) only mapped, not read."""
+    try:
+        content = torch.load(path, map_location="cpu", mmap=True if is_zip else None, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if is_zip or "weights_only" in str(error) or "Weights only" in str(error):
+            raise CheckpointError(
+                f"{path} holds Python objects besides tensors, which could run code when opened, so it was "
+                "not opened. Use a .safetensors file, or a .pth file with a plain state dict."
+            ) from error
+        raise CheckpointError(_damaged_pytorch(path)) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise CheckpointError(_damaged_pytorch(path)) from error
+    tensors = dict(_named_tensors(content, ""))
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors. Choose a file with a state dict.")
+    return tensors
+
+
+def _damaged_pytorch(path: Path) -> str:
+    return (
+        f"{path} starts like a PyTorch file but cannot be read: it is cut short or damaged "
+        f"({path.stat().st_size:,} bytes). Its download or copy was interrupted: fetch it again."
+    )
+
+
+def _named_tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of nested dicts ({"state_dict": {...}}) by dotted name."""
+    if isinstance(content, Tensor):
+        yield prefix, content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _named_tensors(value, f"{prefix}.{name}" if prefix else str(name))

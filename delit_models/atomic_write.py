@@ -13,11 +13,12 @@ from .errors import DelitError
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Path]:
-    """Give a temporary name beside `path` (same folder, same suffix) to write to; on success it takes the place
-    of `path` in one step, on any failure it is removed and `path` stays as it was.
+    """Give a temporary name beside `path` (same folder, same suffix) to write to; on success it takes the
+    place of `path` in one step, on any failure it is removed and `path` stays as it was.
 
-    Missing folders are made. Raises DelitError for a folder that cannot be written to, for a file that is there
-    and may not be overwritten, and, in place of the OSError of the body, for a disk that is full.
+    Missing folders are made.
+    Raises DelitError for a folder that cannot be written to, for a file that is there and may not be
+    overwritten, and, in place of the OSError of the body, for a disk that is full.
     """
     target = Path(path)
     if target.is_dir():

@@ -39,8 +39,8 @@ _RATIO_TOLERANCE_PIXELS = 4
 
 @dataclass(frozen=True)
 class EnvMap:
-    """A map read from a file: `radiance` [H, 2H, 3] float32, linear, finite and >= 0, in camera axes (the "delit"
-    orientation); `attributes`, the file's header as text."""
+    """A map read from a file: `radiance` [H, 2H, 3] float32, linear, finite and >= 0, in camera axes (the
+    "delit" orientation); `attributes`, the file's header as text."""
 
     radiance: Tensor
     attributes: dict[str, str]
@@ -49,12 +49,13 @@ class EnvMap:
 def read_env_map(path: str | os.PathLike, orientation: str | None = None) -> EnvMap:
     """Read a lat-long map and turn it into camera axes.
 
-    `orientation` is the preset that the file is in (lat_long.ORIENTATIONS). None takes the one that Delit wrote in
-    an EXR's header, and "delit" (the centre is straight ahead) where there is none: a .hdr cannot carry it.
+    `orientation` is the preset that the file is in (lat_long.ORIENTATIONS). None takes the one that Delit
+    wrote in an EXR's header, and "delit" (the centre is straight ahead) where there is none: a .hdr cannot
+    carry it.
 
-    Light that cannot be is repaired with a logged note: negative values (filter ringing) become 0 and infinite
-    ones (a sun too bright for half) 65504. Grey is widened to three channels, alpha dropped, an 8 or 16 bit picture
-    turned into linear light, each with a note. A map a few pixels off 2:1 is resampled.
+    Light that cannot be is repaired with a logged note: negative values (filter ringing) become 0 and
+    infinite ones (a sun too bright for half) 65504. Grey is widened to three channels, alpha dropped, an 8
+    or 16 bit picture turned into linear light, each with a note. A map a few pixels off 2:1 is resampled.
     Raises DelitError for a file that is missing, damaged or no image, holds NaN, or is not lat-long.
     """
     if orientation is not None:
@@ -85,14 +86,14 @@ def write_env_map(
 ) -> None:
     """Write a map [H, 2H, 3] (linear Rec.709, camera axes) as .exr or .hdr, whole or not at all.
 
-    An EXR has channels R, G, B in `bit_depth` "half" or "float", ZIP compression, the Rec.709 `chromaticities`,
-    `envmap` = latlong, `delit:orientation` and the strings of `header` (such as `delit:weights`), and is exact:
-    half is the rounding of float32, float its very bits. A .hdr has 8 bits of mantissa under a shared exponent
-    (within 1% of the brightest channel), no choice of depth, and no room for header strings.
-    The pixels are turned into the preset `orientation` (lat_long.to_orientation) on the way.
-    In half, values over 65504 become 65504, with a logged note.
-    Raises DelitError for NaN, infinite or negative radiance, a map that is not 2:1, another suffix or depth, a file
-    that is there while not `overwrite`, and a folder or disk that takes no file.
+    An EXR has channels R, G, B in `bit_depth` "half" or "float", ZIP compression, the Rec.709
+    `chromaticities`, `envmap` = latlong, `delit:orientation` and the strings of `header` (such as
+    `delit:weights`), and is exact: half is the rounding of float32, float its very bits. A .hdr has 8 bits
+    of mantissa under a shared exponent (within 1% of the brightest channel), no choice of depth, and no
+    room for header strings. The pixels are turned into the preset `orientation` (lat_long.to_orientation)
+    on the way. In half, values over 65504 become 65504, with a logged note.
+    Raises DelitError for NaN, infinite or negative radiance, a map that is not 2:1, another suffix or
+    depth, a file that is there while not `overwrite`, and a folder or disk that takes no file.
     """
     suffix = _checked_suffix(path, bit_depth)
     _check_writable_map(env)
@@ -147,9 +148,9 @@ def _check_writable_map(env: Tensor) -> None:
     if count:
         row, column, channel = unusable.nonzero()[0].tolist()
         raise DelitError(
-            f"{count} of {env.numel()} values of the environment map are NaN, infinite or negative; the first is "
-            f"{env[row, column, channel].item()} at row {row}, column {column}, channel {'RGB'[channel]}. "
-            "Light is finite and not negative: repair or clamp the map first."
+            f"{count} of {env.numel()} values of the environment map are NaN, infinite or negative; the "
+            f"first is {env[row, column, channel].item()} at row {row}, column {column}, channel "
+            f"{'RGB'[channel]}. Light is finite and not negative: repair or clamp the map first."
         )
 
 
@@ -157,8 +158,8 @@ def _to_half(pixels: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     over = int((pixels > LARGEST_HALF).sum())
     if over:
         logger.warning(
-            '%s: %d values over 65504, the largest half, were lowered to it (the brightest was %g). Write "float" to '
-            "keep them.",
+            "%s: %d values over 65504, the largest half, were lowered to it (the brightest was %g). Write "
+            '"float" to keep them.',
             path,
             over,
             float(pixels.max()),
@@ -180,8 +181,8 @@ def _three_channels(image: OiioImage, path: str | os.PathLike) -> Tensor:
         logger.info("%s is grey (%s): widened to three equal channels.", path, ", ".join(image.channels))
     else:
         raise DelitError(
-            f"{path} has the channels {', '.join(image.channels)}; an environment map has R, G and B (or one grey "
-            "channel). Export its colour as RGB."
+            f"{path} has the channels {', '.join(image.channels)}; an environment map has R, G and B (or one "
+            "grey channel). Export its colour as RGB."
         )
     return torch.from_numpy(np.ascontiguousarray(image.pixels[..., chosen]))
 
@@ -192,8 +193,9 @@ def _repair(radiance: Tensor, path: str | os.PathLike) -> Tensor:
     if count:
         row, column, channel = unknown.nonzero()[0].tolist()
         raise DelitError(
-            f"{path}: {count} of {radiance.numel()} values are not numbers (NaN), the first at row {row}, column "
-            f"{column}, channel {'RGB'[channel]}. Repair the map (paint or filter those pixels) and save it again."
+            f"{path}: {count} of {radiance.numel()} values are not numbers (NaN), the first at row {row}, "
+            f"column {column}, channel {'RGB'[channel]}. Repair the map (paint or filter those pixels) and "
+            "save it again."
         )
     negative, infinite = int((radiance < 0).sum()), int((radiance == torch.inf).sum())
     if negative:
@@ -229,8 +231,9 @@ def _two_to_one(radiance: Tensor, path: str | os.PathLike) -> Tensor:
         (name for (w, h), name in kinds.items() if width * h == height * w), "a picture of another kind"
     )
     raise DelitError(
-        f"{path} is {width} x {height} pixels; a lat-long environment map is exactly twice as wide as high. This "
-        f"looks like {kind}. Convert it to lat-long (equirectangular) first, or crop it to 2:1 if it is one."
+        f"{path} is {width} x {height} pixels; a lat-long environment map is exactly twice as wide as high. "
+        f"This looks like {kind}. Convert it to lat-long (equirectangular) first, or crop it to 2:1 if it is "
+        "one."
     )
 
 

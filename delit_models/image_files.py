@@ -41,16 +41,16 @@ def read_image(path: str | os.PathLike) -> Tensor:
     """Read a picture -> [H, W, C] float32 in [0, 1], sRGB-coded; C is 1 (grey), 3, or 4 (alpha last, not
     multiplied in).
 
-    It is turned upright as its EXIF orientation says, and brought to sRGB where an 8-bit colour picture carries
-    another ICC profile (Display P3, Adobe RGB, CMYK). Of an animation the first frame is read.
+    It is turned upright as its EXIF orientation says, and brought to sRGB where an 8-bit colour picture
+    carries another ICC profile (Display P3, Adobe RGB, CMYK). Of an animation the first frame is read.
     Raises DelitError for a file that is missing, damaged, cut short, too large, no picture, or HDR.
     """
     file = existing_file(path)
     format_name, pixel_type = pixel_type_of(file)
     if format_name in HDR_FORMATS or pixel_type in ("half", "float", "double"):
         raise DelitError(
-            f"{file} holds linear HDR values, not an sRGB picture. Load it as an environment map, or export the "
-            "picture as PNG, JPEG, WebP or TIFF of 8 or 16 bits."
+            f"{file} holds linear HDR values, not an sRGB picture. Load it as an environment map, or export "
+            "the picture as PNG, JPEG, WebP or TIFF of 8 or 16 bits."
         )
     # Pillow reads 16-bit colour as 8-bit; OpenImageIO keeps it.
     return _read_deep(file) if pixel_type in ("uint16", "uint32") else _read_eight_bit(file)
@@ -59,9 +59,10 @@ def read_image(path: str | os.PathLike) -> Tensor:
 def write_image(path: str | os.PathLike, image: Tensor, bit_depth: int = 8, overwrite: bool = True) -> None:
     """Write [H, W, 1 | 3 | 4], sRGB-coded in [0, 1] (values outside are clamped), whole or not at all.
 
-    The suffix chooses the format: .png, .jpg, .webp (lossless) or .tif; `bit_depth` 16 is for .png and .tif.
-    Raises DelitError for NaN or Inf, another shape, suffix or depth, alpha in a JPEG, a file that is there while
-    not `overwrite`, and a folder or disk that takes no file.
+    The suffix chooses the format: .png, .jpg, .webp (lossless) or .tif; `bit_depth` 16 is for .png and
+    .tif.
+    Raises DelitError for NaN or Inf, another shape, suffix or depth, alpha in a JPEG, a file that is there
+    while not `overwrite`, and a folder or disk that takes no file.
     """
     suffix = _checked_suffix(path, image, bit_depth)
     values = image.detach().cpu().float().clamp(0.0, 1.0).numpy()
@@ -87,8 +88,8 @@ def _read_eight_bit(file: Path) -> Tensor:
             picture = _to_plain_mode(_to_srgb(ImageOps.exif_transpose(opened), file))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DelitError(
-            f"{file} cannot be read as a picture: {error}. It is damaged, cut short, too large or of a kind that is "
-            "not supported: export it again as PNG, JPEG, WebP or TIFF."
+            f"{file} cannot be read as a picture: {error}. It is damaged, cut short, too large or of a kind "
+            "that is not supported: export it again as PNG, JPEG, WebP or TIFF."
         ) from error
     pixels = np.asarray(picture, dtype=np.uint8)
     pixels = pixels.reshape(pixels.shape[0], pixels.shape[1], -1)
@@ -142,15 +143,7 @@ def _read_deep(file: Path) -> Tensor:
         logger.warning(
             "%s: the colour profile %r of a 16-bit picture is not applied; read as sRGB.", file, profile
         )
-    return _upright(pixels, int(image.attributes.get("Orientation", "1"))).contiguous()
-
-
-def _upright(pixels: Tensor, exif_orientation: int) -> Tensor:
-    """Undo an EXIF orientation (1 to 8, TIFF 6.0: where the stored first row and column belong)."""
-    if exif_orientation >= 5:
-        pixels = pixels.transpose(0, 1)
-    flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(exif_orientation)
-    return pixels.flip(flips) if flips else pixels
+    return pixels
 
 
 def _checked_suffix(path: str | os.PathLike, image: Tensor, bit_depth: int) -> str:
@@ -175,7 +168,7 @@ def _checked_suffix(path: str | os.PathLike, image: Tensor, bit_depth: int) -> s
     if count:
         row, column, channel = (~torch.isfinite(image)).nonzero()[0].tolist()
         raise DelitError(
-            f"{count} of {image.numel()} values of the picture are NaN or infinite, the first at row {row}, column "
-            f"{column}, channel {channel}. Repair them before writing {path}."
+            f"{count} of {image.numel()} values of the picture are NaN or infinite, the first at row {row}, "
+            f"column {column}, channel {channel}. Repair them before writing {path}."
         )
     return suffix

@@ -200,10 +200,12 @@ def to_orientation(env: Tensor, preset: str) -> Tensor:
               u = 1/2 - atan2(y, x) / 2 pi, v (upwards) = 1/2 + elevation / pi
     openexr   +Z             -X               -Z, +X, +Y, right-handed: the `envmap = latlong` attribute
               of OpenEXR (longitude +pi at the left edge, longitude 0 along +Z, longitude pi/2 along +X);
-              USD's DomeLight is defined by it, with the USD camera looking along -Z
+              USD's DomeLight is defined by it, with the USD camera looking along -Z. (OpenEXR puts the
+              outermost pixels' centres on the seam and the poles, renderers their outer edges: half a
+              pixel there, nothing at the centre.)
     unreal    -Y             +X               +X, +Y, +Z, left-handed: a .hdr imported as a TextureCube
               from a long-lat picture (Sky Light, HDRI Backdrop, angle 0), whose importer reads
-              u = 1/2 + atan2(x, -y) / 2 pi
+              u = 1/2 + atan2(x, -y) / 2 pi. (It imports .exr as a flat texture: write .hdr.)
     nuke      -Z             +X               -Z, +X, +Y, right-handed: SphericalTransform, and a
               latlong rendered by a camera at rest, whose centre is the cube face -Z. Same as delit
 

@@ -20,9 +20,9 @@ Attribute = str | int | float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class OiioImage:
-    """`pixels` [H, W, C] float32 (integers scaled to [0, 1], alpha not multiplied in), channel names in order,
-    the format's name as OpenImageIO gives it ("openexr", "png" …), the stored pixel type ("half", "uint16" …),
-    and the header as text."""
+    """`pixels` [H, W, C] float32 (integers scaled to [0, 1], alpha not multiplied in), channel names in
+    order, the format's name as OpenImageIO gives it ("openexr", "png" …), the stored pixel type ("half",
+    "uint16" …), and the header as text."""
 
     pixels: np.ndarray
     channels: tuple[str, ...]
@@ -51,22 +51,25 @@ def pixel_type_of(path: Path) -> tuple[str, str]:
 
 
 def read_pixels(path: str | os.PathLike) -> OiioImage:
-    """Read an image's first part at full size. Raises DelitError for a file that is missing, damaged, cut short
-    or no image, or that shows only a window of its frame."""
+    """Read an image's first part at full size, turned upright.
+    Raises DelitError for a file that is missing, damaged, cut short or no image, or that shows only a
+    window of its frame."""
     file = existing_file(path)
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)
     image_input = oiio.ImageInput.open(str(file), config)
     if image_input is None:
         raise DelitError(
-            f"{file} cannot be read as an image: {oiio.geterror() or 'unknown format'}. It is damaged, cut short or of "
-            "another kind: export it again, as EXR or HDR for light and as PNG, JPEG, WebP or TIFF for a picture."
+            f"{file} cannot be read as an image: {oiio.geterror() or 'unknown format'}. It is damaged, cut "
+            "short or of another kind: export it again, as EXR or HDR for light and as PNG, JPEG, WebP or "
+            "TIFF for a picture."
         )
     spec = image_input.spec()
     if (spec.width, spec.height) != (spec.full_width, spec.full_height):
         raise DelitError(
-            f"{file} stores {spec.width} x {spec.height} pixels of a {spec.full_width} x {spec.full_height} frame "
-            "(its data window differs from its display window). Crop or fill it to its frame and save it again."
+            f"{file} stores {spec.width} x {spec.height} pixels of a {spec.full_width} x {spec.full_height} "
+            "frame (its data window differs from its display window). Crop or fill it to its frame and save "
+            "it again."
         )
     pixels = image_input.read_image(0, 0, 0, spec.nchannels, "float")
     if pixels is None:
@@ -75,12 +78,21 @@ def read_pixels(path: str | os.PathLike) -> OiioImage:
             "Copy or export it again."
         )
     return OiioImage(
-        pixels=np.asarray(pixels, dtype=np.float32).reshape(spec.height, spec.width, spec.nchannels),
+        pixels=_upright(pixels.reshape(spec.height, spec.width, spec.nchannels), spec),
         channels=tuple(spec.channelnames),
         format_name=image_input.format_name(),
         pixel_type=str(spec.format),
         attributes={attribute.name: str(attribute.value) for attribute in spec.extra_attribs},
     )
+
+
+def _upright(pixels: np.ndarray, spec: oiio.ImageSpec) -> np.ndarray:
+    """Undo the stored orientation (EXIF and TIFF 6.0: 1 to 8 say where the first row and column belong)."""
+    orientation = spec.get_int_attribute("Orientation", 1)
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    flipped_axes = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation, ())
+    return np.ascontiguousarray(np.flip(pixels, flipped_axes))
 
 
 def write_pixels(
@@ -92,9 +104,9 @@ def write_pixels(
 ) -> None:
     """Write [H, W, C] float16, float32 or uint16 pixels as they are, then read the file back.
 
-    OpenImageIO's writers buffer, and an error of the last flush (a full disk) reaches nobody; only the
-    file tells. `lossless`: every pixel must come back the same. Raises OSError where anything failed, leaving `path`
-    in an undefined state: call it inside `atomic_write`.
+    OpenImageIO's writers buffer, and an error of the last flush (a full disk) reaches nobody; only the file
+    tells. `lossless`: every pixel must come back the same. Raises OSError where anything failed, leaving
+    `path` in an undefined state: call it inside `atomic_write`.
     """
     _write(path, pixels, channels, attributes)
     try:
@@ -123,7 +135,7 @@ def _write(
             spec.attribute(name, f"float[{len(value)}]", value)
         else:
             spec.attribute(name, value)
-    # The file is complete only when `image_output` is gone, not at close(): it must not outlive this function.
+    # The file is complete only once `image_output` is gone, not at close(): it must not outlive this call.
     image_output = oiio.ImageOutput.create(str(path))
     if image_output is None:
         raise OSError(oiio.geterror() or f"no writer for {path.suffix}")

@@ -1,0 +1,156 @@
+"""Each orientation preset, read the way the other program reads a lat-long.
+
+The labelled map is exported, and the program's own published mapping from a world direction to a point of
+the picture is evaluated on it, written out here from the program's documentation and not from Delit's code:
+the colour found must be the label that a camera looking along the program's forward axis has on that side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from delit_models.errors import DelitError
+from delit_models.lat_long import (
+    ORIENTATIONS,
+    TEST_MAP_LABELS,
+    from_orientation,
+    labelled_test_map,
+    to_orientation,
+)
+
+HEIGHT = 64
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Axes of a camera at rest in a program's world, and its map from a direction to (u, v), v downwards."""
+
+    forward: Vector
+    right: Vector
+    up: Vector
+    lookup: Callable[[float, float, float], tuple[float, float]]
+
+
+def blender(x: float, y: float, z: float) -> tuple[float, float]:
+    # Environment Texture, Equirectangular. Cycles and EEVEE: u from -atan2(y, x), v up from the elevation.
+    u = -math.atan2(y, x) / (2 * math.pi) + 0.5
+    v_up = math.atan2(z, math.hypot(x, y)) / math.pi + 0.5
+    return u, 1 - v_up
+
+
+def openexr(x: float, y: float, z: float) -> tuple[float, float]:
+    # ImfEnvmap: latitude 0 and longitude 0 is +z, longitude pi/2 is +x; the first pixel has latitude +pi/2 and
+    # longitude +pi, the last one -pi/2 and -pi. USD's documentation of DomeLight quotes it as its own.
+    longitude = math.atan2(x, z)
+    latitude = math.atan2(y, math.hypot(x, z))
+    return 0.5 - longitude / (2 * math.pi), 0.5 - latitude / math.pi
+
+
+def unreal(x: float, y: float, z: float) -> tuple[float, float]:
+    # A world direction reads the cube texture as it is (Direct3D's faces, which Unreal takes with z up). The
+    # importer (TextureCompressor) filled that cube from the long-lat picture, with y and z swapped, by
+    # u = (1 + atan2(X, -Z) / pi) / 2, v = acos(Y) / pi.
+    swapped_x, swapped_y, swapped_z = x, z, y
+    return (1 + math.atan2(swapped_x, -swapped_z) / math.pi) / 2, math.acos(swapped_y) / math.pi
+
+
+def nuke(x: float, y: float, z: float) -> tuple[float, float]:
+    # Without a camera, ScanlineRender looks from the origin along -Z (its reference), +X on the right. Rendered
+    # spherically, the middle of the latlong is what is ahead.
+    angle_to_the_right = math.atan2(x, -z)
+    elevation = math.asin(y)
+    return 0.5 + angle_to_the_right / math.tau, 0.5 - elevation / math.pi
+
+
+def delit(x: float, y: float, z: float) -> tuple[float, float]:
+    # DESIGN section 5, d = (cos t sin p, sin t, -cos t cos p), solved for the angles.
+    return 0.5 + math.atan2(x, -z) / math.tau, 0.5 - math.asin(y) / math.pi
+
+
+Y_UP = {"forward": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)}
+PROGRAMS = {
+    "delit": Program(**Y_UP, lookup=delit),
+    "blender": Program(forward=(0, 1, 0), right=(1, 0, 0), up=(0, 0, 1), lookup=blender),
+    "openexr": Program(**Y_UP, lookup=openexr),
+    "unreal": Program(forward=(1, 0, 0), right=(0, 1, 0), up=(0, 0, 1), lookup=unreal),
+    "nuke": Program(**Y_UP, lookup=nuke),
+}
+
+
+def seen_color(env: torch.Tensor, program: Program, right: float, up: float, forward: float) -> list[float]:
+    """What the program shows in the direction of these camera components."""
+    length = math.sqrt(right**2 + up**2 + forward**2)
+    world = [
+        (right * r + up * u + forward * f) / length
+        for r, u, f in zip(program.right, program.up, program.forward, strict=True)
+    ]
+    u, v = program.lookup(*world)
+    height, width = env.shape[:2]
+    return env[min(int(v * height), height - 1), int(u * width) % width].tolist()
+
+
+def test_every_preset_is_tested() -> None:
+    assert set(PROGRAMS) == set(ORIENTATIONS)
+
+
+@pytest.mark.parametrize("label", TEST_MAP_LABELS)
+@pytest.mark.parametrize("preset", ORIENTATIONS)
+def test_each_side_is_where_the_program_looks_for_it(preset: str, label: str) -> None:
+    direction, color = TEST_MAP_LABELS[label]
+    right, up, backward = direction
+    exported = to_orientation(labelled_test_map(HEIGHT), preset)
+    assert seen_color(exported, PROGRAMS[preset], right, up, -backward) == list(color)
+
+
+@pytest.mark.parametrize("preset", ORIENTATIONS)
+def test_the_test_would_see_a_mirrored_map(preset: str) -> None:
+    mirrored = to_orientation(labelled_test_map(HEIGHT), preset).flip(1)
+    program = PROGRAMS[preset]
+    found = [
+        seen_color(mirrored, program, right, up, -backward) == list(color)
+        for (right, up, backward), color in TEST_MAP_LABELS.values()
+    ]
+    assert not all(found)
+
+
+@pytest.mark.parametrize("preset", ORIENTATIONS)
+def test_presets_shift_whole_pixels_and_are_undone_exactly(preset: str) -> None:
+    env = torch.rand(2, 16, 32, 3)
+    turned = to_orientation(env, preset)
+    assert torch.equal(from_orientation(turned, preset), env)
+    assert torch.equal(turned.sort(dim=2).values, env.sort(dim=2).values)
+    assert torch.equal(turned[1], to_orientation(env[1], preset))
+
+
+def test_presets_differ_as_documented() -> None:
+    env = labelled_test_map(HEIGHT)
+    turned = {preset: to_orientation(env, preset) for preset in ORIENTATIONS}
+    assert torch.equal(turned["nuke"], env)
+    assert (
+        len({turned[preset].numpy().tobytes() for preset in ("delit", "blender", "openexr", "unreal")}) == 4
+    )
+
+
+def test_unknown_presets_and_unshiftable_widths_are_refused() -> None:
+    with pytest.raises(DelitError, match="Unknown orientation 'maya'. Choose one of: delit, blender"):
+        to_orientation(labelled_test_map(HEIGHT), "maya")
+    with pytest.raises(DelitError, match="width of 30 pixels is not a multiple of 4"):
+        to_orientation(torch.rand(15, 30, 3), "blender")
+    assert to_orientation(torch.rand(15, 30, 3), "openexr").shape == (15, 30, 3)
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (0, 0, 3)])
+def test_something_else_than_a_map_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DelitError, match="Expected an environment map"):
+        to_orientation(torch.rand(shape), "blender")
+
+
+def test_a_tiny_test_map_is_refused() -> None:
+    with pytest.raises(DelitError, match="at least 16"):
+        labelled_test_map(8)

@@ -45,8 +45,8 @@ def blender(x: float, y: float, z: float) -> tuple[float, float]:
 
 
 def openexr(x: float, y: float, z: float) -> tuple[float, float]:
-    # ImfEnvmap: latitude 0 and longitude 0 is +z, longitude pi/2 is +x; the first pixel has latitude +pi/2 and
-    # longitude +pi, the last one -pi/2 and -pi. USD's documentation of DomeLight quotes it as its own.
+    # ImfEnvmap: latitude 0 and longitude 0 is +z, longitude pi/2 is +x; the first pixel has latitude +pi/2
+    # and longitude +pi, the last one -pi/2 and -pi. USD's documentation of DomeLight quotes it as its own.
     longitude = math.atan2(x, z)
     latitude = math.atan2(y, math.hypot(x, z))
     return 0.5 - longitude / (2 * math.pi), 0.5 - latitude / math.pi
@@ -61,8 +61,8 @@ def unreal(x: float, y: float, z: float) -> tuple[float, float]:
 
 
 def nuke(x: float, y: float, z: float) -> tuple[float, float]:
-    # Without a camera, ScanlineRender looks from the origin along -Z (its reference), +X on the right. Rendered
-    # spherically, the middle of the latlong is what is ahead.
+    # Without a camera, ScanlineRender looks from the origin along -Z (its reference), +X on the right.
+    # Rendered spherically, the middle of the latlong is what is ahead.
     angle_to_the_right = math.atan2(x, -z)
     elevation = math.asin(y)
     return 0.5 + angle_to_the_right / math.tau, 0.5 - elevation / math.pi

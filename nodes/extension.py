@@ -1,0 +1,28 @@
+"""Everything that ComfyUI gets from Delit."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .env_maps import DelitDecodeEnv, DelitLoadEnvMap, DelitSaveEnvMap
+from .loaders import DelitExamplePortrait, DelitLoadModel, DelitLoadWanVAE
+from .portrait import DelitPortrait
+from .stages import DelitApply, DelitDecode, DelitEncode
+
+
+class DelitExtension(ComfyExtension):
+    """Delit's nodes. Their ids are permanent: saved workflows name them."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            DelitPortrait,
+            DelitLoadWanVAE,
+            DelitLoadModel,
+            DelitEncode,
+            DelitApply,
+            DelitDecode,
+            DelitDecodeEnv,
+            DelitSaveEnvMap,
+            DelitLoadEnvMap,
+            DelitExamplePortrait,
+        ]

@@ -1,0 +1,148 @@
+"""Nodes that load weights, and the example picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..delit_models.checkpoint import load_wan_vae
+from ..delit_models.errors import DelitError
+from ..delit_models.image_files import read_image
+from .comfy_vae import core_vae
+from .delit_model import DelitModel, embedded_model, embedded_vae
+from .schema import EMBEDDED_HEADS_NAME, EMBEDDED_VAE_NAME, DelitModelType, schema
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+class DelitLoadWanVAE(io.ComfyNode):
+    """A VAE file → VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="DelitLoadWanVAE",
+            display_name="Load Wan VAE (Delit)",
+            description=(
+                "Loads the VAE of Wan 2.1 (and of Wan 2.2 A14B), or the narrow one that comes with Delit. "
+                "It is an ordinary VAE that works everywhere. Files in the original Wan layout and in "
+                "diffusers' are read; other VAEs are refused, saying what they are."
+            ),
+            search_aliases=["wan vae", "vae loader"],
+            inputs=[
+                io.Combo.Input(
+                    "vae_name",
+                    options=[EMBEDDED_VAE_NAME, *folder_paths.get_filename_list("vae")],
+                    default=EMBEDDED_VAE_NAME,
+                    tooltip=(
+                        "A file of models/vae, such as wan_2.1_vae.safetensors, or the embedded VAE. "
+                        "Heads work only with the VAE that they were trained with."
+                    ),
+                )
+            ],
+            outputs=[io.Vae.Output("vae", tooltip="An ordinary ComfyUI VAE.")],
+        )
+
+    @classmethod
+    def execute(cls, vae_name: str) -> io.NodeOutput:
+        if vae_name == EMBEDDED_VAE_NAME:
+            return io.NodeOutput(embedded_vae())
+        return io.NodeOutput(core_vae(load_wan_vae(_model_file("vae", vae_name)), vae_name))
+
+    @classmethod
+    def fingerprint_inputs(cls, vae_name: str) -> str:
+        return vae_name if vae_name == EMBEDDED_VAE_NAME else _fingerprint(_model_file("vae", vae_name))
+
+
+class DelitLoadModel(io.ComfyNode):
+    """A heads file → DELIT_MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="DelitLoadModel",
+            display_name="Load Delit Model",
+            description=(
+                "Loads Delit's heads: the small networks that take the light off a latent and say what "
+                "the light was. A heads file names the VAE that it was trained with and is refused with "
+                "any other."
+            ),
+            search_aliases=["delit heads", "delight model"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=[EMBEDDED_HEADS_NAME, *folder_paths.get_filename_list("delit")],
+                    default=EMBEDDED_HEADS_NAME,
+                    tooltip=(
+                        "A heads file of models/delit, or the embedded heads, which belong to the "
+                        "embedded VAE."
+                    ),
+                )
+            ],
+            outputs=[DelitModelType.Output("delit_model", tooltip="For “Delit Apply” and “Delit Portrait”.")],
+        )
+
+    @classmethod
+    def execute(cls, model_name: str) -> io.NodeOutput:
+        if model_name == EMBEDDED_HEADS_NAME:
+            return io.NodeOutput(embedded_model())
+        return io.NodeOutput(DelitModel(_model_file("delit", model_name)))
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str) -> str:
+        return (
+            model_name
+            if model_name == EMBEDDED_HEADS_NAME
+            else _fingerprint(_model_file("delit", model_name))
+        )
+
+
+class DelitExamplePortrait(io.ComfyNode):
+    """A shipped picture → IMAGE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        names = sorted(file.stem for file in EXAMPLES.glob("*.jpg"))
+        return schema(
+            node_id="DelitExamplePortrait",
+            display_name="Delit Example Portrait",
+            description=(
+                "A portrait that comes with Delit, so that the shipped workflows run at once. Put “Load "
+                "Image” in its place for your own."
+            ),
+            search_aliases=["sample portrait", "test image"],
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=names,
+                    default=names[0] if names else None,
+                    tooltip=(
+                        "photograph: a NASA portrait of astronaut Eileen Collins, public domain. "
+                        "rendered: a synthetic person under a captured environment."
+                    ),
+                )
+            ],
+            outputs=[io.Image.Output("image", tooltip="The portrait, sRGB-coded.")],
+        )
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        return io.NodeOutput(read_image(EXAMPLES / f"{name}.jpg")[None, ..., :3])
+
+
+def _model_file(folder: str, name: str) -> Path:
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise DelitError(
+            f"There is no {name} in models/{folder}, or in the folders that extra_model_paths.yaml adds to "
+            "it. Put it there, or choose another file, and refresh the node."
+        )
+    return Path(path)
+
+
+def _fingerprint(path: Path) -> str:
+    """Changes when the file does, so that newly trained weights of the same name are loaded again."""
+    state = path.stat()
+    return f"{path}:{state.st_size}:{state.st_mtime_ns}"

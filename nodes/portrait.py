@@ -1,0 +1,109 @@
+"""Delit in one node."""
+
+from __future__ import annotations
+
+import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy.utils import ProgressBar
+from comfy_api.latest import io
+
+from ..delit_models.pipeline import DelitOptions, DelitPipeline
+from .delit_model import DelitModel, checked_codec, embedded_model, embedded_vae
+from .env_maps import preview
+from .schema import (
+    CLIP,
+    DelitModelType,
+    detail_transfer_input,
+    mask_input,
+    mode_input,
+    outside_input,
+    schema,
+    working_size_input,
+)
+
+
+class DelitPortrait(io.ComfyNode):
+    """Relit pictures → flat-lit pictures and their environment maps."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="DelitPortrait",
+            display_name="Delit Portrait",
+            description=(
+                "Takes the light off a portrait, photo or clip: out come the flat-lit image, as if lit by "
+                "an even white light, and the lighting itself as an HDR environment map. Works as it is, "
+                "on the weights that come with the pack; connect a Wan 2.1 VAE and heads trained for it "
+                "for more."
+            ),
+            search_aliases=[
+                "delight",
+                "remove shadows",
+                "flat light",
+                "albedo",
+                "relight",
+                "hdri from photo",
+            ],
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="sRGB-coded images in [0, 1], at least 64 pixels on each side."
+                ),
+                mask_input(),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip=(
+                        "The VAE that the heads were trained with. Unconnected: the pack's own narrow one."
+                    ),
+                ),
+                DelitModelType.Input(
+                    "delit_model",
+                    optional=True,
+                    tooltip="Heads, from “Load Delit Model”. Unconnected: the pack's own, for its own VAE.",
+                ),
+                working_size_input(),
+                mode_input(),
+                detail_transfer_input(),
+                outside_input(),
+            ],
+            outputs=[
+                io.Image.Output("flat", tooltip="The flat-lit image: albedo under an even white light."),
+                io.Image.Output(
+                    "env",
+                    tooltip=(
+                        "The environment map, 256×128, in linear light with values over 1: for “Save "
+                        "Environment Map (Delit)” and HDR nodes. One for each still, one for a clip."
+                    ),
+                ),
+                io.Image.Output("env_preview", tooltip="The environment map, tone-mapped to look at."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        working_size: int,
+        mode: str,
+        detail_transfer: bool,
+        outside: str,
+        mask: torch.Tensor | None = None,
+        vae: object | None = None,
+        delit_model: DelitModel | None = None,
+    ) -> io.NodeOutput:
+        model = delit_model or embedded_model()
+        codec = checked_codec(vae or embedded_vae(), model)
+        options = DelitOptions(working_size, detail_transfer, outside, clip=mode == CLIP)
+        pipeline = DelitPipeline(codec, model.apply, model.config)
+        result = pipeline(image, mask, options, _show_progress(ProgressBar(1)))
+        return io.NodeOutput(result.flat, result.env, preview(result.env))
+
+
+def _show_progress(bar: ProgressBar):
+    """A pipeline's progress on the node's bar; between two steps the user can stop the run."""
+
+    def show(done: int, total: int) -> None:
+        throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return show

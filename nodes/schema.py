@@ -1,0 +1,117 @@
+"""What the nodes' schemas share: socket types, common inputs, and the guard for older ComfyUI versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..delit_models.images import Outside
+from ..delit_models.stages import EnvPooling
+
+CATEGORY = "Delit"
+EMBEDDED_VAE_NAME = "embedded (narrow, CPU-friendly)"
+EMBEDDED_HEADS_NAME = "embedded"
+STILLS, CLIP = "stills", "clip"
+
+DelitModelType = io.Custom("DELIT_MODEL")
+EnvCodeType = io.Custom("ENV_CODE")
+
+
+@dataclass(frozen=True)
+class EnvCode:
+    """What travels on an ENV_CODE wire.
+
+    Attributes:
+        code: [B, 4, 128, 256] of stills, [1, t, 4, 128, 256] of a clip.
+        frames: of a clip, how many frames it has, where that is known.
+    """
+
+    code: Tensor
+    frames: int | None = None
+
+
+def schema(search_aliases: list[str], **values: Any) -> io.Schema:
+    """An io.Schema in Delit's category.
+
+    Fields that came after ComfyUI 0.8.0 are left out where it lacks them: an unknown one is a TypeError that
+    takes the whole pack down.
+    """
+    known = {field.name for field in fields(io.Schema)}
+    newer = {"search_aliases": search_aliases}
+    return io.Schema(category=CATEGORY, **values, **{name: v for name, v in newer.items() if name in known})
+
+
+def working_size_input() -> io.Input:
+    return io.Int.Input(
+        "working_size",
+        default=512,
+        min=0,
+        max=4096,
+        step=8,
+        tooltip=(
+            "Longest side, in pixels, that the network sees. 512 is what the embedded heads were trained "
+            "at; 0 is the image's own size. Smaller images are not enlarged. With detail transfer the "
+            "result keeps the source's size and detail whatever this is."
+        ),
+    )
+
+
+def mode_input() -> io.Input:
+    return io.Combo.Input(
+        "mode",
+        options=[STILLS, CLIP],
+        default=STILLS,
+        tooltip=(
+            "stills: every image of the batch is a picture of its own. clip: the batch is one shot in "
+            "time, in order, all lit by the same light."
+        ),
+    )
+
+
+def detail_transfer_input() -> io.Input:
+    return io.Boolean.Input(
+        "detail_transfer",
+        default=True,
+        tooltip=(
+            "Take only the change of light from the network and everything else from the source, so that "
+            "pores, hair and lettering survive. Off: the picture as the VAE decodes it."
+        ),
+    )
+
+
+def outside_input() -> io.Input:
+    return io.Combo.Input(
+        "outside",
+        options=list(get_args(Outside)),
+        default="source",
+        tooltip=(
+            "What lies outside the mask: the source as it was, black, or transparency (an RGBA image). "
+            "Without a mask the whole picture is delit."
+        ),
+    )
+
+
+def mask_input() -> io.Input:
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip=(
+            "What to delit: 1 on the subject. One mask for all images or one for each; another size is "
+            "resized."
+        ),
+    )
+
+
+def env_pooling_input() -> io.Input:
+    return io.Combo.Input(
+        "env_pooling",
+        options=list(get_args(EnvPooling)),
+        default="shot",
+        tooltip=(
+            "For clips. shot: one map for the whole clip, the median over time. frame: a map a frame, "
+            "smoothed over time. Stills always get a map each."
+        ),
+    )

@@ -83,7 +83,7 @@ def auto_exposure(env: Tensor) -> Tensor:
     # Sorting every pixel of a 4k map takes seconds; an even subset gives the same percentile.
     flat = flat[..., :: max(1, flat.shape[-1] // _MAX_PERCENTILE_SAMPLES)]
     rank = max(1, round(EXPOSURE_PERCENTILE * flat.shape[-1]))
-    percentile = flat.kthvalue(rank, dim=-1).values
+    percentile = flat.sort(dim=-1).values[..., rank - 1]
     reference = torch.where(percentile > peak * 1e-7, percentile, peak / 1000)
     # 1e-30: below it the factor itself would overflow.
     return torch.where(reference > 1e-30, EXPOSURE_TARGET / reference.clamp(min=1e-30), torch.ones_like(peak))

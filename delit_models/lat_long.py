@@ -47,12 +47,13 @@ def direction_to_pixel(direction: Tensor) -> Tensor:
 
 def direction_grid(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
     """Unit directions of all pixel centres, [height, width, 3] float32."""
-    v = (torch.arange(height, device=device, dtype=torch.float64) + 0.5) / height
-    u = (torch.arange(width, device=device, dtype=torch.float64) + 0.5) / width
-    phi = (u - 0.5) * (2 * math.pi)
-    theta = (0.5 - v) * math.pi
-    sin_phi, cos_phi = torch.sin(phi).float(), torch.cos(phi).float()
-    sin_theta, cos_theta = torch.sin(theta).float()[:, None], torch.cos(theta).float()[:, None]
+    # The angles are float64 on the CPU: exact to the last digit, and some devices (MPS) have no float64.
+    phi = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * (2 * math.pi)
+    theta = (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height) * math.pi
+    sin_phi, cos_phi = (table.float().to(device) for table in (torch.sin(phi), torch.cos(phi)))
+    sin_theta, cos_theta = (
+        table.float().to(device)[:, None] for table in (torch.sin(theta), torch.cos(theta))
+    )
     y = sin_theta.expand(height, width)
     return torch.stack([cos_theta * sin_phi, y, -cos_theta * cos_phi], dim=-1)
 
@@ -60,10 +61,7 @@ def direction_grid(height: int, width: int, device: torch.device | str | None = 
 def solid_angles(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
     """Solid angle of every pixel in steradians, [height, width] float32; they sum to 4 pi (exactly, not
     by the midpoint rule: a row spans the difference of its edges' sines)."""
-    edge_theta = math.pi * (0.5 - torch.arange(height + 1, device=device, dtype=torch.float64) / height)
-    edge_sine = torch.sin(edge_theta)
-    rows = (edge_sine[:-1] - edge_sine[1:]) * (2 * math.pi / width)
-    return rows[:, None].expand(height, width).float()
+    return _row_solid_angles(height, width).float().to(device)[:, None].expand(height, width)
 
 
 def sample_env(env: Tensor, directions: Tensor) -> Tensor:
@@ -119,8 +117,8 @@ def resample_env(env: Tensor, height: int, width: int) -> Tensor:
     old_height, old_width = env.shape[-3:-1]
     if (old_height, old_width) == (height, width):
         return env.clone()
-    rows = _row_weights(old_height, height).to(env)
-    columns = _column_weights(old_width, width).to(env)
+    rows = _row_weights(old_height, height).float().to(env.device)
+    columns = _column_weights(old_width, width).float().to(env.device)
     # As two plain matrix products: einsum would run one narrow product for every row of the map.
     result = rows @ rearrange(env, "... h w c -> ... h (c w)")
     result = rearrange(result, "... h (c w) -> ... h c w", w=old_width) @ columns.T
@@ -134,9 +132,16 @@ def resample_env(env: Tensor, height: int, width: int) -> Tensor:
 
 def total_light(env: Tensor) -> Tensor:
     """Radiance of a map [..., H, W, C] integrated over the sphere -> [..., C] (4 pi for a white map of 1)."""
-    weights = solid_angles(*env.shape[-3:-1], device=env.device)[:, 0].double()
     # Row by row, then in float64: millions of float32 additions into one sum would lose a tenth of it.
-    return torch.einsum("h,...hc->...c", weights, env.float().sum(dim=-2).double()).float()
+    rows = env.float().sum(dim=-2).cpu().double()
+    total = torch.einsum("h,...hc->...c", _row_solid_angles(*env.shape[-3:-1]), rows)
+    return total.float().to(env.device)
+
+
+def _row_solid_angles(height: int, width: int) -> Tensor:
+    """Solid angle of one pixel of each row, [height] float64: a slice of sphere has the area of its height."""
+    edge_sine = torch.cos(math.pi * _edges(height))
+    return (edge_sine[:-1] - edge_sine[1:]) * (2 * math.pi / width)
 
 
 def _row_weights(old: int, new: int) -> Tensor:

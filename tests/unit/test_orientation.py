@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import OpenImageIO as oiio
 import pytest
 import torch
 
 from delit_models.errors import DelitError
+from delit_models.image_files import write_env_map
 from delit_models.lat_long import (
     ORIENTATIONS,
     TEST_MAP_LABELS,
@@ -106,6 +109,18 @@ def test_each_side_is_where_the_program_looks_for_it(preset: str, label: str) ->
     right, up, backward = direction
     exported = to_orientation(labelled_test_map(HEIGHT), preset)
     assert seen_color(exported, PROGRAMS[preset], right, up, -backward) == list(color)
+
+
+def test_openimageio_looks_an_openexr_map_up_the_same_way(tmp_path: Path) -> None:
+    """The renderer-grade environment lookup of OpenImageIO, which goes by the file's `envmap` attribute."""
+    if not hasattr(oiio, "TextureSystem"):
+        pytest.skip("this OpenImageIO has no TextureSystem in Python (3.1 and newer have)")
+    path = tmp_path / "labels.exr"
+    write_env_map(path, labelled_test_map(HEIGHT), orientation="openexr")
+    textures = oiio.TextureSystem()
+    for label, (direction, color) in TEST_MAP_LABELS.items():
+        found = textures.environment(str(path), oiio.TextureOpt(), direction, (0, 0, 0), (0, 0, 0), 3)
+        assert found == pytest.approx(color, abs=1e-3), label
 
 
 @pytest.mark.parametrize("preset", ORIENTATIONS)

@@ -61,7 +61,8 @@ def direction_grid(height: int, width: int, device: torch.device | str | None = 
 def solid_angles(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
     """Solid angle of every pixel in steradians, [height, width] float32; they sum to 4 pi (exactly, not
     by the midpoint rule: a row spans the difference of its edges' sines)."""
-    return _row_solid_angles(height, width).float().to(device)[:, None].expand(height, width)
+    rows = _row_solid_angles(height, width).float().to(device)
+    return rows[:, None].repeat(1, width)
 
 
 def sample_env(env: Tensor, directions: Tensor) -> Tensor:
@@ -139,7 +140,8 @@ def total_light(env: Tensor) -> Tensor:
 
 
 def _row_solid_angles(height: int, width: int) -> Tensor:
-    """Solid angle of one pixel of each row, [height] float64: a slice of sphere has the area of its height."""
+    """Solid angle of one pixel of each row, [height] float64. A slice of the sphere has the area of its
+    height, the difference of its edges' sines of latitude."""
     edge_sine = torch.cos(math.pi * _edges(height))
     return (edge_sine[:-1] - edge_sine[1:]) * (2 * math.pi / width)
 

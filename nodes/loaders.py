@@ -14,7 +14,8 @@ from .comfy_vae import core_vae
 from .delit_model import DelitModel, embedded_model, embedded_vae
 from .schema import EMBEDDED_HEADS_NAME, EMBEDDED_VAE_NAME, DelitModelType, schema
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+# Not in a folder named “examples”: ComfyUI would serve that as workflow templates, and hide workflows/ behind it.
+EXAMPLES = Path(__file__).parent.parent / "portraits"
 
 
 class DelitLoadWanVAE(io.ComfyNode):

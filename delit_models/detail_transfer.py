@@ -65,7 +65,7 @@ def _log_light(linear: Tensor) -> Tensor:
 
 
 def _log_luminance(linear: Tensor) -> Tensor:
-    return _log_light(luminance(linear, dim=1))
+    return _log_light(luminance(linear, dim=1).unsqueeze(1))
 
 
 def _low_band(guide: Tensor, working_size: tuple[int, int]) -> Tensor:

@@ -27,16 +27,7 @@ from .heads_blocks import (
     position_features,
 )
 from .lat_long import direction_grid
-
-# Per-channel statistics of the Wan 2.1 VAE's latents, as published with the model.
-WAN_LATENT_MEAN = (
-    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
-    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
-)  # fmt: skip
-WAN_LATENT_STD = (
-    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
-    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
-)  # fmt: skip
+from .wan_vae import LATENT_MEAN, LATENT_STD
 
 # What the heads predict of the light: the shared-exponent code of env_codec, as a lat-long.
 ENV_CODE_CHANNELS = 4
@@ -52,15 +43,15 @@ class DelitConfig:
     that the pipeline works at unless told otherwise.
     """
 
-    latent_mean: tuple[float, ...] = WAN_LATENT_MEAN
-    latent_std: tuple[float, ...] = WAN_LATENT_STD
+    latent_mean: tuple[float, ...] = LATENT_MEAN
+    latent_std: tuple[float, ...] = LATENT_STD
     feature_channels: int = 32
     extractor_widths: tuple[int, ...] = (48, 96, 160)
     flat_width: int = 96
     env_token_width: int = 192
     env_query_blocks: int = 3
     env_context_grid: int = 16
-    env_decoder_widths: tuple[int, ...] = (128, 96, 64, 32)
+    env_decoder_widths: tuple[int, ...] = (128, 96, 48)
     attention_heads: int = 4
     working_size: int = 512
 
@@ -100,7 +91,8 @@ class FeatureExtractor(nn.Module):
         widths = config.extractor_widths
         self.stem = operations.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(width, width, operations) for _ in range(2))) for width in widths[:-1]
+            nn.Sequential(*(ResidualBlock(width, width, operations) for _ in range(2)))
+            for width in widths[:-1]
         )
         self.downs = nn.ModuleList(
             operations.Conv2d(fine, coarse, 3, stride=2, padding=1)
@@ -174,21 +166,23 @@ class EnvProjection(nn.Module):
 
 class EnvDecoder(nn.Module):
     """Image tokens → env code. Each cell of a coarse lat-long asks the whole image what light comes from its
-    direction; convolutions that wrap around the seam then refine the map to full size."""
+    direction; convolutions that wrap around the seam then refine the map. The last doubling is from channels
+    to pixels, which costs a fraction of a convolution at full size."""
 
     def __init__(self, config: DelitConfig, operations: Any) -> None:
         super().__init__()
         width = config.env_token_width
-        self.coarse_height = ENV_HEIGHT >> len(config.env_decoder_widths)
+        self.coarse_height = ENV_HEIGHT >> (len(config.env_decoder_widths) + 1)
         self.query = operations.Linear(self._directions().shape[-1], width)
         self.blocks = nn.ModuleList(
-            QueryBlock(width, width, config.attention_heads, operations) for _ in range(config.env_query_blocks)
+            QueryBlock(width, width, config.attention_heads, operations)
+            for _ in range(config.env_query_blocks)
         )
         widths = (width, *config.env_decoder_widths)
         self.convs = nn.ModuleList(
             operations.Conv2d(coarse, fine, 3) for coarse, fine in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.out = operations.Conv2d(widths[-1], ENV_CODE_CHANNELS, 3)
+        self.out = operations.Conv2d(widths[-1], 4 * ENV_CODE_CHANNELS, 3)
 
     def _directions(self) -> Tensor:
         directions = direction_grid(self.coarse_height, 2 * self.coarse_height)
@@ -202,7 +196,7 @@ class EnvDecoder(nn.Module):
         for conv in self.convs:
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = F.silu(conv(pad_around(x)))
-        return torch.sigmoid(self.out(pad_around(x)))
+        return torch.sigmoid(F.pixel_shuffle(self.out(pad_around(x)), 2))
 
 
 class DelitHeads(nn.Module):

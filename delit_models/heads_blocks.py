@@ -23,9 +23,7 @@ class ResidualBlock(nn.Module):
         self.conv_in = operations.Conv2d(width_in, width_out, 3, padding=1)
         self.norm_out = operations.GroupNorm(GROUPS, width_out)
         self.conv_out = operations.Conv2d(width_out, width_out, 3, padding=1)
-        self.shortcut = (
-            nn.Identity() if width_in == width_out else operations.Conv2d(width_in, width_out, 1)
-        )
+        self.shortcut = nn.Identity() if width_in == width_out else operations.Conv2d(width_in, width_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.conv_in(F.silu(self.norm_in(x)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .atomic_write import atomic_write
 from .errors import CheckpointError, DelitError
 from .heads import DelitConfig, DelitHeads
 
@@ -95,7 +95,9 @@ def verify_vae_probe(encode: Callable[[Tensor], Tensor], loaded: LoadedHeads, va
         error = (latent - probe).norm() / probe.norm()
         if error <= PROBE_TOLERANCE:
             return
-        difference = f"its test-card latent is off by {100 * error:.0f}% (at most {100 * PROBE_TOLERANCE:.0f}%)"
+        difference = (
+            f"its test-card latent is off by {100 * error:.0f}% (at most {100 * PROBE_TOLERANCE:.0f}%)"
+        )
     raise DelitError(
         f"The heads “{loaded.info.name}” were trained with the VAE “{loaded.info.vae_name}” and do not fit the VAE "
         f"“{vae_name}”: {difference}. Load the VAE they name, or heads trained for this one "
@@ -105,7 +107,6 @@ def verify_vae_probe(encode: Callable[[Tensor], Tensor], loaded: LoadedHeads, va
 
 def save_heads(path: str | Path, heads: DelitHeads, vae_probe: Tensor, info: HeadsInfo) -> None:
     """Write heads to a `.safetensors` file, whole or not at all. Raises DelitError if it cannot be written."""
-    path = Path(path)
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in heads.state_dict().items()}
     tensors[PROBE_KEY] = vae_probe.detach().float().contiguous().cpu()
     description = {
@@ -117,15 +118,11 @@ def save_heads(path: str | Path, heads: DelitHeads, vae_probe: Tensor, info: Hea
         "training": dict(info.training),
         "metrics": dict(info.metrics),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description)})
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description)})
+    except SafetensorError as error:
         raise DelitError(f"The heads could not be written to {path}: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_heads(
@@ -152,9 +149,13 @@ def load_heads(
             metrics=description.get("metrics", {}),
         )
     except (KeyError, TypeError, DelitError) as error:
-        raise CheckpointError(f"{path} describes its heads in a way this Delit cannot read: {error}") from error
+        raise CheckpointError(
+            f"{path} describes its heads in a way this Delit cannot read: {error}"
+        ) from error
     if PROBE_KEY not in tensors:
-        raise CheckpointError(f"{path} holds no VAE probe, so nothing says which VAE it belongs to. Export it again.")
+        raise CheckpointError(
+            f"{path} holds no VAE probe, so nothing says which VAE it belongs to. Export it again."
+        )
     probe = tensors.pop(PROBE_KEY)
     heads = DelitHeads(config, operations)
     _check_tensors(path, heads, tensors)
@@ -184,7 +185,9 @@ def _description(path: Path, metadata: Mapping[str, str], names: list[str]) -> d
         description = json.loads(metadata[METADATA_KEY])
         version = int(description["format_version"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} has a damaged description ({error}): fetch or export it again.") from error
+        raise CheckpointError(
+            f"{path} has a damaged description ({error}): fetch or export it again."
+        ) from error
     if version > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has heads of format {version}, newer than the {FORMAT_VERSION} that this Delit reads: "

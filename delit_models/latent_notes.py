@@ -38,12 +38,14 @@ class LatentNotes:
         frames: for a clip, how many frames were encoded, without the padding.
         relit: in a flat-lit LATENT, the samples that it was made from, of the same shape.
         vae_probe: the VAE's latent of the test card (heads_file), to tell which VAE made the samples.
+        vae_name: what to call that VAE in a message.
     """
 
     framing: Framing | None = None
     frames: int | None = None
     relit: Tensor | None = None
     vae_probe: Tensor | None = None
+    vae_name: str | None = None
 
     def needed_relit(self) -> Tensor:
         """`relit`, or a DelitError that says how to come by it."""

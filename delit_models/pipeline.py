@@ -1,8 +1,8 @@
 """The whole of Delit in one call: relit pictures in, flat-lit pictures and their environment map out.
 
-    pipe = DelitPipeline.embedded("cpu")
-    result = pipe(images)            # [B, H, W, 3], sRGB-coded in [0, 1]
-    result.flat, result.env          # [B, H, W, 3] sRGB-coded; [B, 128, 256, 3] linear, image-referred
+pipe = DelitPipeline.embedded("cpu")
+result = pipe(images)            # [B, H, W, 3], sRGB-coded in [0, 1]
+result.flat, result.env          # [B, H, W, 3] sRGB-coded; [B, 128, 256, 3] linear, image-referred
 """
 
 from __future__ import annotations
@@ -163,7 +163,9 @@ class DelitPipeline:
             For every frame: flat [H, W, 3], and the env [128, 256, 3] of the latent frame it belongs to.
         """
         if not isinstance(self.vae, WanVAE):
-            raise DelitError("Only Delit's own WanVAE can stream; give the clip as one batch with clip=True instead.")
+            raise DelitError(
+                "Only Delit's own WanVAE can stream; give the clip as one batch with clip=True instead."
+            )
         options = options or DelitOptions()
         waiting: deque[Tensor | None] = deque()
         latents = ((z, *self.heads(z)) for z in self.vae.encode_stream(self._fit(frames, waiting, options)))
@@ -205,7 +207,9 @@ class DelitPipeline:
         """Stills are independent: one at a time keeps memory at that of one."""
         check_images(images)
         if mask is not None and mask.ndim == 3 and mask.shape[0] not in (1, images.shape[0]):
-            raise DelitError(f"There are {images.shape[0]} images but {mask.shape[0]} masks; give one, or one for each.")
+            raise DelitError(
+                f"There are {images.shape[0]} images but {mask.shape[0]} masks; give one, or one for each."
+            )
         results = []
         for index, image in enumerate(images):
             own_mask = mask[index : index + 1] if mask is not None and len(mask) == len(images) else mask

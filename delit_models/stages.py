@@ -95,7 +95,9 @@ def finish(
     """
     if source is None:
         if mask is not None:
-            raise DelitError("A mask needs the source image, to know what lies outside it. Connect the source too.")
+            raise DelitError(
+                "A mask needs the source image, to know what lies outside it. Connect the source too."
+            )
         return rearrange(flat, "n c h w -> n h w c")
     rgb = check_images(source)
     if flat.shape[0] < rgb.shape[0]:
@@ -126,7 +128,9 @@ def decode_light(env_code: Tensor, pooling: EnvPooling = "shot", frames: int | N
         [B, 128, 256, 3] linear Rec.709, image-referred; for pooling="frame" a map a frame, [B · frames, …].
     """
     if pooling not in get_args(EnvPooling):
-        raise DelitError(f"“{pooling}” is no way to pool light over time; choose from {get_args(EnvPooling)}.")
+        raise DelitError(
+            f"“{pooling}” is no way to pool light over time; choose from {get_args(EnvPooling)}."
+        )
     if env_code.ndim == 4:
         return rearrange(decode_env(env_code.float()), "b c h w -> b h w c")
     batch, latent_frames = env_code.shape[:2]

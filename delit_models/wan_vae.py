@@ -134,8 +134,8 @@ def head_blocks(operations: ModuleType | type, width: int, outputs: int) -> nn.S
 
 
 def run_head(head: nn.Sequential, frames: Tensor, memory: FrameMemory | None) -> Tensor:
-    norm, silu, conv = head
-    return causal_conv(conv, silu(norm(frames)), memory)
+    norm, _, conv = head
+    return causal_conv(conv, norm.with_silu(frames), memory)
 
 
 class WanVAE(nn.Module):

@@ -1,0 +1,23 @@
+"""What every command of this package does the same way."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+from delit_models.errors import DelitError
+
+
+def run_command(command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:
+    """Run a command; what the user can mend ends it with one line on standard error and exit status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        command(arguments)
+    except DelitError as error:
+        print(f"✗ {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,42 @@
+"""A ComfyUI server for every version found, started once a session; the tests run in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
+from tests.comfy.comfyui import HOW_TO_PROVIDE, Checkout, ComfyServer, find_checkouts
+
+CHECKOUTS = find_checkouts()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test that asks for a checkout runs in all of them; with none it is skipped, saying what to do."""
+    if "checkout" in metafunc.fixturenames:
+        skipped = [pytest.param(None, marks=pytest.mark.skip(reason=HOW_TO_PROVIDE), id="no ComfyUI")]
+        found = [pytest.param(checkout, id=checkout.version) for checkout in CHECKOUTS]
+        metafunc.parametrize("checkout", found or skipped, scope="session")
+
+
+def usual_install(checkout: Checkout) -> str:
+    """The newest ComfyUI gets the pack as a copy, older ones as a symbolic link."""
+    return "copy" if checkout == CHECKOUTS[-1] else "symlink"
+
+
+@pytest.fixture(scope="session")
+def running_server(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    if not (EMBEDDED_VAE.exists() and EMBEDDED_HEADS.exists()):
+        pytest.skip("the embedded weights are not in delit_models/weights")
+    base = tmp_path_factory.mktemp(f"comfyui-{checkout.version}")
+    with ComfyServer(checkout, base, usual_install(checkout)) as running:
+        yield running
+
+
+@pytest.fixture
+def server(running_server: ComfyServer) -> Iterator[ComfyServer]:
+    """The session's server; what it logged during a test is shown if that fails."""
+    start = len(running_server.log)
+    yield running_server
+    print(f"\nLog of ComfyUI {running_server.checkout.version}:\n{running_server.log[start:]}")

@@ -14,8 +14,8 @@ from .comfy_vae import core_vae
 from .delit_model import DelitModel, embedded_model, embedded_vae
 from .schema import EMBEDDED_HEADS_NAME, EMBEDDED_VAE_NAME, DelitModelType, schema
 
-# Not in a folder named “examples”: ComfyUI would serve that as workflow templates, and hide workflows/ behind it.
-EXAMPLES = Path(__file__).parent.parent / "portraits"
+# Not “examples”: ComfyUI would serve that folder as workflow templates and hide workflows/ behind it.
+PORTRAITS = Path(__file__).parent.parent / "portraits"
 
 
 class DelitLoadWanVAE(io.ComfyNode):
@@ -105,7 +105,7 @@ class DelitExamplePortrait(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        names = sorted(file.stem for file in EXAMPLES.glob("*.jpg"))
+        names = sorted(file.stem for file in PORTRAITS.glob("*.jpg"))
         return schema(
             node_id="DelitExamplePortrait",
             display_name="Delit Example Portrait",
@@ -130,7 +130,7 @@ class DelitExamplePortrait(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        return io.NodeOutput(read_image(EXAMPLES / f"{name}.jpg")[None, ..., :3])
+        return io.NodeOutput(read_image(PORTRAITS / f"{name}.jpg")[None, ..., :3])
 
 
 def _model_file(folder: str, name: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from comfy_api.latest import io
 
@@ -59,7 +61,8 @@ class DelitEncode(io.ComfyNode):
     def execute(cls, vae: object, image: torch.Tensor, working_size: int, mode: str) -> io.NodeOutput:
         codec, clip = ComfyVAE(vae), mode == CLIP
         z, framing = encode_images(codec, image, working_size or None, clip)
-        notes = LatentNotes(framing, len(image) if clip else None, vae_probe=codec.probe())
+        frames = len(image) if clip else None
+        notes = LatentNotes(framing, frames, vae_probe=codec.probe(), vae_name=codec.name)
         return io.NodeOutput(make_latent(z, notes))
 
 
@@ -98,9 +101,9 @@ class DelitApply(io.ComfyNode):
     def execute(cls, delit_model: object, latent: dict) -> io.NodeOutput:
         z, notes = open_latent(latent)
         if notes.vae_probe is not None:
-            delit_model.verify_vae(notes.vae_probe, "that made this latent")
+            delit_model.verify_vae(notes.vae_probe, notes.vae_name)
         z_flat, env_code = delit_model.apply(z)
-        kept = LatentNotes(notes.framing, notes.frames, make_latent(z, notes)["samples"], notes.vae_probe)
+        kept = replace(notes, relit=latent["samples"])
         return io.NodeOutput(make_latent(z_flat, kept), EnvCode(env_code, notes.frames))
 
 

@@ -23,8 +23,12 @@ class TestTensor:
     def INPUT_TYPES(cls) -> dict:
         return {"required": {"file": ("STRING", {})}}
 
+    @classmethod
+    def IS_CHANGED(cls, file: str) -> str:
+        return f"{file} {os.stat(_input_path(file)).st_mtime_ns}"
+
     def load(self, file: str) -> tuple:
-        tensor = torch.from_numpy(np.load(os.path.join(folder_paths.get_input_directory(), file)))
+        tensor = torch.from_numpy(np.load(_input_path(file)))
         return tensor, tensor, {"samples": tensor}
 
 
@@ -47,6 +51,10 @@ class TestDump:
         tensor = latent["samples"] if image is None else image
         np.save(os.path.join(folder_paths.get_output_directory(), file), tensor.cpu().numpy())
         return {}
+
+
+def _input_path(file: str) -> str:
+    return os.path.join(folder_paths.get_input_directory(), file)
 
 
 NODE_CLASS_MAPPINGS = {"TestTensor": TestTensor, "TestDump": TestDump}

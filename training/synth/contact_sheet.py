@@ -1,0 +1,56 @@
+"""A picture of a data set, for looking at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from einops import rearrange
+
+from delit_models.color import tone_map
+from delit_models.errors import DelitError
+from delit_models.image_files import read_env_map, read_image, write_image
+from delit_models.lat_long import resample_env
+
+from .dataset import read_index
+
+_TILE = 192
+
+
+def _tile(image: torch.Tensor) -> torch.Tensor:
+    """[H, W, 3] to a square tile, fitted in width."""
+    height = round(_TILE * image.shape[0] / image.shape[1])
+    small = torch.nn.functional.interpolate(
+        rearrange(image, "h w c -> 1 c h w"), (height, _TILE), mode="bilinear", antialias=True
+    )
+    tile = torch.zeros(_TILE, _TILE, 3)
+    top = (_TILE - height) // 2
+    tile[top : top + height] = rearrange(small, "1 c h w -> h w c")
+    return tile
+
+
+def write_contact_sheet(dataset_dir: Path, subjects: int = 16, relits: int = 3, columns: int = 2) -> Path:
+    """Writes contact_sheet.jpg: per subject the flat-lit picture and some relit ones with their light; returns its path.
+
+    Raises DelitError for a folder without finished pairs.
+    """
+    by_subject: dict[str, list[dict]] = {}
+    for record in read_index(dataset_dir):
+        by_subject.setdefault(record["subject"], []).append(record)
+    if not by_subject:
+        raise DelitError(f"{dataset_dir} has no finished pairs to show yet.")
+    strips = []
+    for name in sorted(by_subject)[:subjects]:
+        records = by_subject[name][:relits]
+        tiles = [_tile(read_image(dataset_dir / records[0]["flat"])[..., :3])]
+        for record in records:
+            tiles.append(_tile(read_image(dataset_dir / record["relit"])[..., :3]))
+            env = resample_env(read_env_map(dataset_dir / record["env_map"]).radiance, 64, 128)
+            tiles.append(_tile(tone_map(env)))
+        blank = [torch.zeros(_TILE, _TILE, 3)] * (1 + 2 * relits - len(tiles))
+        strips.append(torch.cat(tiles + blank, dim=1))
+    strips += [torch.zeros_like(strips[0])] * (-len(strips) % columns)
+    rows = [torch.cat(strips[start : start + columns], dim=1) for start in range(0, len(strips), columns)]
+    path = dataset_dir / "contact_sheet.jpg"
+    write_image(path, torch.cat(rows, dim=0))
+    return path

@@ -1,0 +1,218 @@
+"""A subject in front of a camera, as a Mitsuba scene in camera axes (+X right, +Y up, looking along -Z), in metres.
+
+The scene lives in the camera frame, so the environment map that is written for a sample is the very bitmap that lit it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from .clothes import ClothesMesh
+from .hair import Strands
+from .people import PersonMesh
+from .skin import EyeMesh
+from .strand_mesh import strand_tubes
+
+MAX_PATH_DEPTH = 3
+_FILM_SIDE_MM = 24.0  # the short side of a 36 x 24 mm frame; "equivalent" focal lengths refer to it
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The camera. focal_length: mm, 36 x 24 mm equivalent, for a square picture whose side is the short side;
+    frame_height: metres at the subject; yaw, pitch, roll: degrees; target: [3] in Anny's space."""
+
+    name: str
+    focal_length: float
+    frame_height: float
+    yaw: float
+    pitch: float
+    roll: float
+    target: tuple[float, float, float]
+
+    @property
+    def field_of_view(self) -> float:
+        """Full vertical angle in degrees."""
+        return float(np.degrees(2 * np.arctan(_FILM_SIDE_MM / 2 / self.focal_length)))
+
+    @property
+    def distance(self) -> float:
+        """Camera to target in metres."""
+        return self.frame_height / 2 / np.tan(np.radians(self.field_of_view) / 2)
+
+
+def sample_framing(rng: np.random.Generator, mesh: PersonMesh, top: float) -> Framing:
+    """Draws a camera for a person whose hair or head ends at height top (metres, Anny's space)."""
+    name = str(rng.choice(["head", "head and shoulders", "half body"], p=[0.34, 0.48, 0.18]))
+    head_height = top - mesh.eye_centres[:, 2].mean() + 0.125
+    height = head_height * {"head": rng.uniform(1.2, 1.55), "head and shoulders": rng.uniform(1.7, 2.4), "half body": rng.uniform(2.6, 3.3)}[name]  # fmt: skip
+    margin = height * rng.uniform(0.03, 0.12)
+    eyes = mesh.eye_centres.mean(0)
+    target = (eyes[0] + height * rng.normal(0, 0.025), eyes[1] + 0.06, top + margin - height / 2)
+    return Framing(
+        name=name,
+        focal_length=float(np.exp(rng.uniform(np.log(35), np.log(135)))),
+        frame_height=float(height),
+        yaw=float(np.clip(rng.normal(0, 17), -45, 45)),
+        pitch=float(np.clip(rng.normal(0, 6), -15, 15)),
+        roll=float(np.clip(rng.normal(0, 1.5), -5, 5)),
+        target=tuple(float(value) for value in target),
+    )
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """Rigid motion from Anny's space to camera axes: camera = (world - position) @ rotation.T."""
+
+    rotation: np.ndarray
+    position: np.ndarray
+
+    @staticmethod
+    def of(framing: Framing) -> CameraFrame:
+        from .lights import camera_rotation
+
+        yaw = np.radians(framing.yaw)
+        # Rows are the level camera's axes in Anny's space: right, up, backwards (away from the view).
+        right = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+        back = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+        level = np.stack([right, [0.0, 0.0, 1.0], back])
+        rotation = camera_rotation(framing.pitch, framing.roll) @ level
+        position = np.array(framing.target) + framing.distance * rotation[2]
+        return CameraFrame(rotation, position)
+
+    def points(self, world: np.ndarray) -> np.ndarray:
+        return (world - self.position) @ self.rotation.T
+
+    def directions(self, world: np.ndarray) -> np.ndarray:
+        return world @ self.rotation.T
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that is rendered of one person; albedo arrays are linear Rec.709 per vertex."""
+
+    skin: PersonMesh
+    skin_albedo: np.ndarray
+    skin_roughness: float
+    skin_specular: float
+    eyes: EyeMesh
+    clothes: ClothesMesh
+    clothes_roughness: float
+    strands: list[Strands]
+    hair_colour: np.ndarray
+
+
+class SubjectScene:
+    """One person in one pose before one camera; the light is replaced between renders, the geometry is kept."""
+
+    def __init__(
+        self, mi: ModuleType, subject: Subject, framing: Framing, image_size: int, rng: np.random.Generator
+    ):
+        self._mi = mi
+        self._image_size = image_size
+        frame = CameraFrame.of(framing)
+        vertex_albedo = {"type": "mesh_attribute", "name": "vertex_color"}
+        skin = _principled(vertex_albedo, subject.skin_roughness, subject.skin_specular)
+        cloth = _principled(vertex_albedo, subject.clothes_roughness, 0.25)
+        shapes = {
+            "skin": _mesh(mi, frame, "skin", subject.skin.vertices, subject.skin.normals, subject.skin.faces, subject.skin_albedo, skin),
+            "eyes": _mesh(mi, frame, "eyes", subject.eyes.vertices, subject.eyes.normals, subject.eyes.faces, subject.eyes.albedo, _principled(vertex_albedo, 0.07, 0.6)),
+            "clothes": _mesh(mi, frame, "clothes", subject.clothes.vertices, subject.clothes.normals, subject.clothes.faces, subject.clothes.albedo, {"type": "twosided", "bsdf": cloth}),
+        }  # fmt: skip
+        shapes["hair"] = _hair_mesh(mi, frame, subject, rng)
+        self._scene = mi.load_dict(_scene_dict(mi, shapes, framing.field_of_view, image_size))
+        self._parameters = mi.traverse(self._scene)
+
+    def render(self, radiance: np.ndarray, samples_per_pixel: int, seed: int) -> np.ndarray:
+        """Renders under a lat-long [128, 256, 3] in camera axes -> float32 [S, S, 4]: linear foreground, multiplied
+        by coverage, over nothing; and coverage."""
+        set_environment(self._parameters, radiance)
+        image = np.array(self._mi.render(self._scene, spp=samples_per_pixel, seed=seed), dtype=np.float32)
+        return np.nan_to_num(np.maximum(image, 0.0), nan=0.0, posinf=1e4)
+
+
+def set_environment(parameters: object, radiance: np.ndarray) -> None:
+    """Replaces the bitmap of the environment emitter of a scene that _scene_dict described."""
+    key = "environment.data"
+    stored = parameters[key]
+    height, width, channels = stored.shape
+    data = np.ones((height, width, channels), np.float32)
+    # Mitsuba stores one more column, a copy of the first, to interpolate across the seam.
+    data[:, : radiance.shape[1], :3] = radiance
+    data[:, radiance.shape[1] :, :3] = radiance[:, : width - radiance.shape[1]]
+    parameters[key] = type(stored)(data)
+    parameters.update()
+
+
+def environment_dict(mi: ModuleType, radiance: np.ndarray) -> dict:
+    """A Mitsuba emitter for a lat-long map in camera axes. Mitsuba's own lat-long has -Z at its left edge, ours at
+    its centre: half a turn about +Y."""
+    return {
+        "type": "envmap",
+        "bitmap": mi.Bitmap(np.ascontiguousarray(radiance, np.float32)),
+        "to_world": mi.ScalarTransform4f().rotate([0, 1, 0], 180),
+    }
+
+
+def _scene_dict(mi: ModuleType, shapes: dict, field_of_view: float, image_size: int) -> dict:
+    from .lights import ENV_HEIGHT, ENV_WIDTH
+
+    return {
+        "type": "scene",
+        "integrator": {"type": "path", "max_depth": MAX_PATH_DEPTH, "rr_depth": 2, "hide_emitters": True},
+        "environment": environment_dict(mi, np.ones((ENV_HEIGHT, ENV_WIDTH, 3), np.float32)),
+        "sensor": {
+            "type": "perspective",
+            "fov": field_of_view,
+            "near_clip": 0.02,
+            "to_world": mi.ScalarTransform4f().look_at([0, 0, 0], [0, 0, -1], [0, 1, 0]),
+            "film": {
+                "type": "hdrfilm",
+                "width": image_size,
+                "height": image_size,
+                "pixel_format": "rgba",
+                "component_format": "float32",
+                "rfilter": {"type": "box"},
+            },
+            "sampler": {"type": "independent"},
+        },
+        **shapes,
+    }
+
+
+def _principled(base_color: dict, roughness: float, specular: float) -> dict:
+    return {"type": "principled", "base_color": base_color, "roughness": roughness, "specular": specular}
+
+
+def _mesh(
+    mi: ModuleType, frame: CameraFrame, name: str, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
+    albedo: np.ndarray, bsdf: dict,
+) -> object:  # fmt: skip
+    properties = mi.Properties()
+    properties["mesh_bsdf"] = mi.load_dict(bsdf)
+    mesh = mi.Mesh(name, len(vertices), len(faces), has_vertex_normals=True, props=properties)
+    mesh.add_attribute("vertex_color", 3, np.ascontiguousarray(albedo, np.float32).ravel())
+    parameters = mi.traverse(mesh)
+    parameters["vertex_positions"] = frame.points(vertices).astype(np.float32).ravel()
+    parameters["vertex_normals"] = frame.directions(normals).astype(np.float32).ravel()
+    parameters["faces"] = faces.astype(np.uint32).ravel()
+    parameters.update()
+    return mesh
+
+
+def _hair_mesh(mi: ModuleType, frame: CameraFrame, subject: Subject, rng: np.random.Generator) -> object:
+    """All strands as one mesh of thin tubes, every strand a little lighter or darker than the next."""
+    parts, albedos, vertex_count = [], [], 0
+    for group in subject.strands:
+        vertices, normals, faces = strand_tubes(group.points, group.radii)
+        tint = np.exp(rng.normal(0.0, 0.28, len(group.points)))
+        tint = np.repeat(tint, len(vertices) // len(group.points))[:, None]
+        parts.append((vertices, normals, faces + vertex_count))
+        albedos.append(np.clip(subject.hair_colour * tint, 0.004, 0.9))
+        vertex_count += len(vertices)
+    vertices, normals, faces = (np.concatenate(arrays) for arrays in zip(*parts))
+    bsdf = _principled({"type": "mesh_attribute", "name": "vertex_color"}, 0.38, 0.5)
+    return _mesh(mi, frame, "hair", vertices, normals, faces, np.concatenate(albedos), bsdf)

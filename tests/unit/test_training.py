@@ -1,0 +1,244 @@
+"""Training from end to end on a handful of tiny pairs: the code, the cache, the losses, and learning itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from delit_models.checkpoint import save_wan_vae
+from delit_models.color import linear_to_srgb, srgb_to_linear
+from delit_models.env_map_files import write_env_map
+from delit_models.errors import DelitError
+from delit_models.heads_file import load_heads
+from delit_models.image_files import write_image
+from delit_models.lat_long import direction_grid
+from delit_models.pipeline import DelitPipeline
+from delit_models.wan_vae import WanVAE, WanVAEConfig
+from training import train_delit_wan, train_wan_vae
+from training.latent_cache import AugmentConfig, augment, build_latent_cache
+from training.losses import HeadsLoss, channel_weights, irradiance
+from training.metrics import direction_error, psnr
+from training.pairs import Pair, PairDataset, read_index
+from training.patch_code import PatchCode, prepare_decoder, set_linear_encoder
+
+SIZE = 64
+
+
+@pytest.fixture(scope="session")
+def data_set(tmp_path_factory) -> Path:
+    """Smooth coloured pictures, darkened by one light each; two subjects in two lights, and one of them for tests."""
+    root = tmp_path_factory.mktemp("pairs")
+    lines = []
+    generator = torch.Generator().manual_seed(4)
+    for subject in ("a", "b", "held_out"):
+        coarse = torch.rand(1, 3, 5, 5, generator=generator)
+        flat = (
+            torch.nn.functional.interpolate(coarse, SIZE, mode="bicubic")
+            .clamp(0.05, 0.95)[0]
+            .permute(1, 2, 0)
+        )
+        folder = root / "subjects" / subject
+        write_image(folder / "flat.png", flat)
+        write_image(folder / "mask.png", torch.ones(SIZE, SIZE, 3))
+        for light in ("left", "right"):
+            falloff = torch.linspace(1, 0.3, SIZE)
+            falloff = falloff if light == "left" else falloff.flip(0)
+            relit = linear_to_srgb(srgb_to_linear(flat) * falloff[None, :, None])
+            write_image(folder / "relit" / f"{light}.png", relit)
+            side = direction_grid(128, 256)[..., :1] * (-1 if light == "left" else 1)
+            write_env_map(folder / "env" / f"{light}.exr", 0.1 + 3 * side.clamp(min=0).expand(-1, -1, 3))
+            files = {
+                "relit": f"subjects/{subject}/relit/{light}.png",
+                "flat": f"subjects/{subject}/flat.png",
+                "mask": f"subjects/{subject}/mask.png",
+                "env_map": f"subjects/{subject}/env/{light}.exr",
+            }
+            split = "test" if subject == "held_out" else "train"
+            lines.append(json.dumps({"subject": subject, "env": light, "split": split, **files}))
+    (root / "index.jsonl").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures(data_set) -> torch.Tensor:
+    return train_wan_vae.load_pictures(str(data_set), "train").float() / 127.5 - 1
+
+
+@pytest.fixture(scope="session")
+def linear_vae(pictures) -> WanVAE:
+    torch.manual_seed(0)
+    vae = WanVAE(WanVAEConfig(dim=16))
+    set_linear_encoder(vae, PatchCode.fit(pictures))
+    prepare_decoder(vae)
+    return vae.eval().requires_grad_(False)
+
+
+def test_the_encoder_holds_the_patch_code(linear_vae, pictures):
+    code = PatchCode.fit(pictures)
+    expected = code.encode(pictures)
+    assert (linear_vae.encode(pictures) - expected).norm() / expected.norm() < 0.003
+    torch.testing.assert_close(expected.mean(dim=(0, 2, 3)), torch.zeros(16), atol=0.02, rtol=0)
+
+
+def test_the_patch_code_is_the_best_linear_one(pictures):
+    """16 components of patches that lie in a 16-dimensional space lose nothing."""
+    basis = torch.randn(16, 3 * 64)
+    patches = torch.einsum("nhwk,kp->nhwp", torch.randn(4, 6, 6, 16), basis)
+    images = patches.reshape(4, 6, 6, 3, 8, 8).permute(0, 3, 1, 4, 2, 5).reshape(4, 3, 48, 48)
+    code = PatchCode.fit(images)
+    torch.testing.assert_close(code.decode(code.encode(images)), images, atol=1e-3, rtol=1e-3)
+
+
+def test_a_still_scene_is_the_same_clip_and_picture(linear_vae, pictures):
+    still = linear_vae.encode(pictures[:1])
+    clip = linear_vae.encode(pictures[:1, :, None].expand(-1, -1, 9, -1, -1))
+    torch.testing.assert_close(clip, still[:, :, None].expand_as(clip), atol=1e-4, rtol=1e-4)
+    decoded = linear_vae.decode(clip)
+    torch.testing.assert_close(
+        decoded, linear_vae.decode(still)[:, :, None].expand_as(decoded), atol=1e-4, rtol=1e-3
+    )
+
+
+def test_a_vae_too_narrow_for_the_code_is_refused(pictures):
+    with pytest.raises(DelitError, match="of width 8"):
+        set_linear_encoder(WanVAE(WanVAEConfig(dim=8)), PatchCode.fit(pictures))
+
+
+def test_splits_are_read_and_a_broken_index_is_located(data_set, tmp_path):
+    assert len(read_index(data_set, "train")) == 4 and len(read_index(data_set, "test")) == 2
+    with pytest.raises(DelitError, match="no index.jsonl"):
+        read_index(tmp_path, "train")
+    (tmp_path / "index.jsonl").write_text('{"split": "train"}\n')
+    with pytest.raises(DelitError, match="Line 1"):
+        read_index(tmp_path, "train")
+
+
+def test_augmenting_keeps_the_pair_true():
+    """What is done to the picture's light is done to the light: a white wall shows the gain of its env."""
+    pair = Pair(
+        torch.full((3, 32, 32), 0.4),
+        torch.full((3, 32, 32), 0.6),
+        torch.ones(1, 32, 32),
+        torch.ones(3, 128, 256),
+    )
+    varied, gain, _ = augment(pair, AugmentConfig(), torch.Generator().manual_seed(1))
+    ratio = srgb_to_linear(varied.relit).mean(dim=(1, 2)) / srgb_to_linear(pair.relit).mean(dim=(1, 2))
+    torch.testing.assert_close(ratio, gain[:, 0, 0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(varied.flat, pair.flat)
+
+
+def test_irradiance_of_a_uniform_env_is_its_radiance():
+    torch.testing.assert_close(irradiance(torch.full((1, 3, 128, 256), 2.5)), torch.full((1, 3, 128), 2.5),
+                               rtol=0.01, atol=0)  # fmt: skip
+
+
+def test_psnr_and_direction_error_have_known_values():
+    truth = torch.full((1, 3, 8, 8), 0.5)
+    assert psnr(truth + 0.1, truth).item() == pytest.approx(20, abs=1e-3)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    half_wrong = truth.clone()
+    half_wrong[..., 4:] += 0.3
+    assert psnr(half_wrong, truth, mask).item() > 100
+    right, up = (direction_grid(128, 256)[..., axis].clamp(min=0).expand(1, 3, -1, -1) for axis in (0, 1))
+    assert direction_error(right, up).item() == pytest.approx(90, abs=0.5)
+
+
+def test_channel_weights_find_the_channel_that_matters():
+    class TwoChannels:
+        def decode(self, z):
+            return 3 * z[:, :1] + z[:, 1:]
+
+    weights = channel_weights(TwoChannels(), torch.randn(4, 2, 16, 16))
+    assert (weights[0] / weights[1]).item() == pytest.approx(9, rel=0.01)
+
+
+def test_a_perfect_prediction_costs_nothing():
+    loss = HeadsLoss(torch.ones(16), use_mask=False)
+    z, mask, code = torch.randn(2, 16, 8, 8), torch.rand(2, 1, 8, 8), torch.rand(2, 4, 128, 256)
+    assert sum(loss(z, z, mask, code, code).values()).item() == 0
+    assert sum(loss(z, z + 1, mask, code, code).values()).item() > 0.1
+
+
+def test_the_cache_is_made_once(linear_vae, data_set, tmp_path):
+    pairs = PairDataset(data_set, "train")
+    first = build_latent_cache(linear_vae, pairs, 3, AugmentConfig(), 0, tmp_path)
+    assert len(first) == 12 and len(list(tmp_path.iterdir())) == 1
+    again = build_latent_cache(UnusableVAE(linear_vae), pairs, 3, AugmentConfig(), 0, tmp_path)
+    for name, tensor in first.tensors.items():
+        assert torch.equal(tensor, again.tensors[name])
+    mirrored = first.tensors["mirrored"].nonzero()[:1, 0]
+    assert len(mirrored), "the seed mirrors none of the variants; the test needs one"
+    assert first.batch(mirrored).env_code.shape == (1, 4, 128, 256)
+
+
+class UnusableVAE:
+    """A VAE whose encoding fails, to show that a cached data set is not encoded again."""
+
+    def __init__(self, vae: WanVAE) -> None:
+        self.encoder = vae.encoder
+
+    def encode(self, x):
+        raise AssertionError("encoded again")
+
+
+def run(module, monkeypatch, *arguments: object) -> None:
+    monkeypatch.setattr("sys.argv", [module.__name__, *map(str, arguments)])
+    module.train(module.parse_arguments())
+
+
+def test_the_decoder_learns_and_goes_on(data_set, tmp_path, monkeypatch, capsys):
+    vae_file = tmp_path / "vae.safetensors"
+    common = (
+        "--data_root",
+        data_set,
+        "--output",
+        vae_file,
+        "--crop",
+        32,
+        "--batch_size",
+        4,
+        "--device",
+        "cpu",
+    )
+    run(train_wan_vae, monkeypatch, *common, "--steps", 6)
+    first = capsys.readouterr().out
+    run(train_wan_vae, monkeypatch, *common, "--steps", 40)
+    second = capsys.readouterr().out
+    assert "Going on from step 6" in second
+    before, after = (float(text.split("held-out PSNR ")[1].split()[0]) for text in (first, second))
+    assert after > before + 0.5
+
+
+def test_heads_learn_are_saved_resumed_and_used(linear_vae, data_set, tmp_path, monkeypatch, capsys):
+    vae_file = tmp_path / "vae.safetensors"
+    save_wan_vae(vae_file, linear_vae, torch.float16, {})
+    output = tmp_path / "run"
+    common = (
+        "--wan_vae_checkpoint", vae_file, "--data_root", data_set, "--output_dir", output,
+        "--batch_size", 4, "--latent_variants", 2, "--device", "cpu", "--evaluate_every", 100,
+    )  # fmt: skip
+    run(train_delit_wan, monkeypatch, *common, "--num_epochs", 2)
+    untrained = load_heads(output / "delit_heads.safetensors").info.metrics
+    run(train_delit_wan, monkeypatch, *common, "--num_epochs", 12, "--resume")
+    assert "Going on from step 4 of 24" in capsys.readouterr().out
+    loaded = load_heads(output / "delit_heads.safetensors")
+    assert loaded.info.training["steps"] == 24
+    assert loaded.config.working_size == SIZE
+    assert loaded.info.metrics["env_irradiance_error"] < untrained["env_irradiance_error"]
+    # The nodes and the other commands run the same forward on the same file: what was trained is what is used.
+    pipe = DelitPipeline.load(vae_file, output / "delit_heads.safetensors")
+    z = torch.randn(1, 16, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(pipe.heads(z)[0], loaded.heads(z)[0])
+
+
+def test_nothing_to_resume_is_said(linear_vae, data_set, tmp_path, monkeypatch):
+    vae_file = tmp_path / "vae.safetensors"
+    save_wan_vae(vae_file, linear_vae, torch.float16, {})
+    with pytest.raises(DelitError, match="nothing to resume"):
+        run(train_delit_wan, monkeypatch, "--wan_vae_checkpoint", vae_file, "--data_root", data_set,
+            "--output_dir", tmp_path / "run", "--resume", "--device", "cpu")  # fmt: skip

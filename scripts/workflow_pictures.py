@@ -31,7 +31,12 @@ MAX_BYTES = 200_000
 RUN_SECONDS = 300
 
 # A first visit opens the template browser and tours otherwise.
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Graph.CanvasMenu": False,
+}
 
 # The smallest box around all nodes and groups, in the graph's coordinates.
 BOUNDS = """() => {
@@ -102,9 +107,7 @@ def main() -> None:
         user = Path(folder) / "user" / "default"
         user.mkdir(parents=True, exist_ok=True)
         (user / "comfy.settings.json").write_text(json.dumps(SETTINGS))
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": WIDTH, "height": 1000})
         page.goto(server.url)
         page.wait_for_function("() => Boolean(window.LiteGraph?.registered_node_types?.DelitPortrait)")

@@ -20,7 +20,7 @@ from delit_models.image_files import read_image, write_env_map, write_image
 from delit_models.lat_long import direction_grid, sample_env, solid_angles
 
 from .lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR, Light, camera_rotation, sample_light
-from .scene import Framing, SubjectScene
+from .scene import SubjectScene
 from .subject import SampledSubject, sample_subject
 
 logger = logging.getLogger(__name__)
@@ -277,7 +277,7 @@ def composite(
     that the same light falls on. Returns (linear [S, S, 3], kind of background)."""
     size = image.shape[0]
     if rng.random() < 0.62:
-        behind = sample_env(torch.from_numpy(radiance), _view_directions(size, field_of_view)).numpy()
+        behind = sample_env(torch.from_numpy(radiance), view_directions(size, field_of_view)).numpy()
         kind = "environment"
     else:
         behind = _backdrop(size, radiance, rng)
@@ -285,7 +285,7 @@ def composite(
     return image[..., :3] + (1.0 - np.clip(image[..., 3:], 0.0, 1.0)) * behind, kind
 
 
-def _view_directions(size: int, field_of_view: float) -> torch.Tensor:
+def view_directions(size: int, field_of_view: float) -> torch.Tensor:
     """Unit view direction [S, S, 3] of every pixel of a square camera, camera axes."""
     half = np.tan(np.radians(field_of_view) / 2)
     across = (torch.arange(size, dtype=torch.float32) + 0.5) / size * 2 - 1

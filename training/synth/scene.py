@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
+import torch
+
+from delit_models.lat_long import pixel_to_direction, sample_env
 
 from .clothes import ClothesMesh
 from .hair import Strands
+from .lights import ENV_HEIGHT, ENV_WIDTH, camera_rotation
 from .people import PersonMesh
 from .skin import EyeMesh
 from .strand_mesh import strand_tubes
@@ -72,8 +76,6 @@ class CameraFrame:
 
     @staticmethod
     def of(framing: Framing) -> CameraFrame:
-        from .lights import camera_rotation
-
         yaw = np.radians(framing.yaw)
         # Rows are the level camera's axes in Anny's space: right, up, backwards (away from the view).
         right = np.array([np.cos(yaw), np.sin(yaw), 0.0])
@@ -123,7 +125,7 @@ class SubjectScene:
             "clothes": _mesh(mi, frame, "clothes", subject.clothes.vertices, subject.clothes.normals, subject.clothes.faces, subject.clothes.albedo, {"type": "twosided", "bsdf": cloth}),
         }  # fmt: skip
         shapes["hair"] = _hair_mesh(mi, frame, subject, rng)
-        self._scene = mi.load_dict(_scene_dict(mi, shapes, framing.field_of_view, image_size))
+        self._scene = mi.load_dict(scene_description(mi, shapes, framing.field_of_view, image_size))
         self._parameters = mi.traverse(self._scene)
 
     def render(self, radiance: np.ndarray, samples_per_pixel: int, seed: int) -> np.ndarray:
@@ -135,20 +137,36 @@ class SubjectScene:
 
 
 def set_environment(parameters: object, radiance: np.ndarray) -> None:
-    """Replaces the bitmap of the environment emitter of a scene that _scene_dict described."""
+    """Replaces the light of a scene that scene_description described by a lat-long [128, 256, 3] in camera axes."""
+    nodes = _node_grid(radiance)
     key = "environment.data"
     stored = parameters[key]
     height, width, channels = stored.shape
     data = np.ones((height, width, channels), np.float32)
     # Mitsuba stores one more column, a copy of the first, to interpolate across the seam.
-    data[:, : radiance.shape[1], :3] = radiance
-    data[:, radiance.shape[1] :, :3] = radiance[:, : width - radiance.shape[1]]
+    data[:, : nodes.shape[1], :3] = nodes
+    data[:, nodes.shape[1] :, :3] = nodes[:, : width - nodes.shape[1]]
     parameters[key] = type(stored)(data)
     parameters.update()
 
 
+def _node_grid(radiance: np.ndarray) -> np.ndarray:
+    """A lat-long [H, 2H, 3] as Mitsuba reads one: [2H + 1, 4H, 3].
+
+    Our pixels sit at their centres; Mitsuba's lie on the edges of the map, the first column at its left edge, the
+    first and last row on the poles. A grid twice as fine has all our centres among its nodes, so that Mitsuba's
+    bilinear interpolation is exactly ours.
+    """
+    rows, columns = 2 * radiance.shape[0] + 1, 2 * radiance.shape[1]
+    u = torch.arange(columns, dtype=torch.float64) / columns
+    v = torch.arange(rows, dtype=torch.float64) / (rows - 1)
+    grid = torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1)
+    directions = pixel_to_direction(grid)
+    return sample_env(torch.from_numpy(np.ascontiguousarray(radiance, np.float32)), directions).numpy()
+
+
 def environment_dict(mi: ModuleType, radiance: np.ndarray) -> dict:
-    """A Mitsuba emitter for a lat-long map in camera axes. Mitsuba's own lat-long has -Z at its left edge, ours at
+    """A Mitsuba emitter for a node grid (see _node_grid) in camera axes. Mitsuba's own lat-long has -Z at its left edge, ours at
     its centre: half a turn about +Y."""
     return {
         "type": "envmap",
@@ -157,13 +175,11 @@ def environment_dict(mi: ModuleType, radiance: np.ndarray) -> dict:
     }
 
 
-def _scene_dict(mi: ModuleType, shapes: dict, field_of_view: float, image_size: int) -> dict:
-    from .lights import ENV_HEIGHT, ENV_WIDTH
-
+def scene_description(mi: ModuleType, shapes: dict, field_of_view: float, image_size: int) -> dict:
     return {
         "type": "scene",
         "integrator": {"type": "path", "max_depth": MAX_PATH_DEPTH, "rr_depth": 2, "hide_emitters": True},
-        "environment": environment_dict(mi, np.ones((ENV_HEIGHT, ENV_WIDTH, 3), np.float32)),
+        "environment": environment_dict(mi, np.ones((2 * ENV_HEIGHT + 1, 2 * ENV_WIDTH, 3), np.float32)),
         "sensor": {
             "type": "perspective",
             "fov": field_of_view,

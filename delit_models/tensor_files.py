@@ -58,8 +58,10 @@ def open_tensor_file(path: str | Path) -> Iterator[TensorFile]:
     """
     path = Path(path)
     first_bytes = _first_bytes(path)
-    if first_bytes[:2] == b"PK" or first_bytes[:1] == b"\x80":
-        tensors = _load_pytorch(path, is_zip=first_bytes[:2] == b"PK")
+    is_zip = first_bytes[:2] == b"PK"
+    is_pickle = first_bytes[:1] == b"\x80" and first_bytes[1:2] <= b"\x05"
+    if is_zip or is_pickle:
+        tensors = _load_pytorch(path, is_zip)
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         yield TensorFile(path, shapes, {}, _LoadedTensors(tensors))
         return
@@ -162,7 +164,12 @@ def _looks_like(first_bytes: bytes) -> str:
 def _load_pytorch(path: Path, is_zip: bool) -> dict[str, Tensor]:
     """All tensors of a PyTorch file by dotted name; of a zip file (PyTorch 1.6 on) only mapped, not read."""
     try:
-        content = torch.load(path, map_location="cpu", mmap=True if is_zip else None, weights_only=True)
+        if is_zip and path.suffix != ".safetensors":
+            content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        else:
+            # Not by path: torch.load would go by the name and take the file for a safetensors one.
+            with path.open("rb") as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if is_zip or "weights_only" in str(error) or "Weights only" in str(error):
             raise CheckpointError(

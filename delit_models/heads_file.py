@@ -105,9 +105,20 @@ def verify_vae_probe(encode: Callable[[Tensor], Tensor], loaded: LoadedHeads, va
     )
 
 
-def save_heads(path: str | Path, heads: DelitHeads, vae_probe: Tensor, info: HeadsInfo) -> None:
-    """Write heads to a `.safetensors` file, whole or not at all. Raises DelitError if it cannot be written."""
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in heads.state_dict().items()}
+def save_heads(
+    path: str | Path,
+    heads: DelitHeads,
+    vae_probe: Tensor,
+    info: HeadsInfo,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write heads to a `.safetensors` file in `dtype`, whole or not at all.
+
+    Raises DelitError if it cannot be written.
+    """
+    tensors = {
+        name: tensor.detach().to(dtype).contiguous().cpu() for name, tensor in heads.state_dict().items()
+    }
     tensors[PROBE_KEY] = vae_probe.detach().float().contiguous().cpu()
     description = {
         "format_version": FORMAT_VERSION,

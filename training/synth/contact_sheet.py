@@ -30,7 +30,7 @@ def _tile(image: torch.Tensor) -> torch.Tensor:
 
 
 def write_contact_sheet(dataset_dir: Path, subjects: int = 16, relits: int = 3, columns: int = 2) -> Path:
-    """Writes contact_sheet.jpg: per subject the flat-lit picture and some relit ones with their light; returns its path.
+    """Writes contact_sheet.jpg: flat-lit and some relit pictures, with their light, a subject; returns its path.
 
     Raises DelitError for a folder without finished pairs.
     """

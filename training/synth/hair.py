@@ -1,4 +1,4 @@
-"""Hair as strands: guides are marched over the head under a style's flow, gravity and collision, children follow them."""
+"""Hair as strands: guides march over the head under flow, gravity and collision, children follow them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def sample_hair_style(
     if name == "dyed":
         colour = np.clip(rng.uniform(0.02, 0.5, 3), 0.02, 0.5)
     length = {
-        "bald": 0.0, "buzz": rng.uniform(0.004, 0.010), "short": rng.uniform(0.022, 0.055), "afro": rng.uniform(0.03, 0.10),
+        "bald": 0.0, "buzz": rng.uniform(0.004, 0.010), "short": rng.uniform(0.022, 0.055),
+        "afro": rng.uniform(0.03, 0.10),
         "curly": rng.uniform(0.06, 0.18), "bob": rng.uniform(0.15, 0.24), "long": rng.uniform(0.28, 0.46), "tied": 0.2,
     }[kind]  # fmt: skip
     strands = {
@@ -185,7 +186,7 @@ class _HeadFrame:
 def _sample_roots(
     mesh: PersonMesh, weight: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random surface points drawn by weight [V] times area: (positions, normals, neutral positions), each [count, 3]."""
+    """Random points drawn by weight [V] times area: (positions, normals, neutral positions), each [count, 3]."""
     body = body_template()
     faces = mesh.faces[weight[mesh.faces].mean(1) > 0.02]
     corners = mesh.vertices[faces]
@@ -231,8 +232,8 @@ def _flow(style: HairStyle, rest: np.ndarray) -> np.ndarray:
 
 
 def _march(
-    style: HairStyle, head: _HeadFrame, mesh: PersonMesh, roots: np.ndarray, normals: np.ndarray, rest_roots: np.ndarray,
-    rng: np.random.Generator,
+    style: HairStyle, head: _HeadFrame, mesh: PersonMesh, roots: np.ndarray, normals: np.ndarray,
+    rest_roots: np.ndarray, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
     """Guide strands [N, K, 3]: each step mixes the way so far, the style's flow and gravity, then leaves the skin."""
     count = len(roots)

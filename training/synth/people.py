@@ -25,13 +25,17 @@ _SHAPE_EXCLUDED = ("-trans-", "head-angle", "nose-trans", "l-eye-push", "nipple"
 
 _EXPRESSIONS: dict[str, dict[str, float]] = {
     "neutral": {},
-    "slight smile": {"mouthSmileLeft": 0.45, "mouthSmileRight": 0.45, "cheekSquintLeft": 0.25, "cheekSquintRight": 0.25},
+    "slight smile": {
+        "mouthSmileLeft": 0.45, "mouthSmileRight": 0.45,
+        "cheekSquintLeft": 0.25, "cheekSquintRight": 0.25,
+    },
     "smile": {
         "mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5,
         "eyeSquintLeft": 0.35, "eyeSquintRight": 0.35, "mouthDimpleLeft": 0.3, "mouthDimpleRight": 0.3,
     },
     "serious": {"browDownLeft": 0.5, "browDownRight": 0.5, "mouthPressLeft": 0.4, "mouthPressRight": 0.4},
-    "surprised": {"browInnerUp": 0.6, "browOuterUpLeft": 0.5, "browOuterUpRight": 0.5, "eyeWideLeft": 0.4, "eyeWideRight": 0.4},
+    "surprised": {"browInnerUp": 0.6, "browOuterUpLeft": 0.5, "browOuterUpRight": 0.5,
+                  "eyeWideLeft": 0.4, "eyeWideRight": 0.4},
     "sad": {"browInnerUp": 0.6, "mouthFrownLeft": 0.5, "mouthFrownRight": 0.5},
     "sceptical": {"browOuterUpLeft": 0.6, "browDownRight": 0.4, "mouthLeft": 0.2, "mouthPressLeft": 0.3},
     "squint": {"eyeSquintLeft": 0.6, "eyeSquintRight": 0.6, "noseSneerLeft": 0.2, "noseSneerRight": 0.2},
@@ -150,13 +154,18 @@ def _eye_vertices(coarse: np.ndarray, component: np.ndarray) -> tuple[np.ndarray
 def sample_person_shape(
     rng: np.random.Generator, mostly_male: bool, african: float, asian: float, caucasian: float
 ) -> PersonShape:
-    """Draws a person's geometry; gender lies near the end that mostly_male says. The three ancestry weights are Anny's shape blends and need not sum to one."""
+    """Draws a person's geometry; gender lies near the end that mostly_male says.
+
+    The three ancestry weights are Anny's shape blends and need not sum to one.
+    """
     body = body_template()
     towards_middle = rng.beta(1.2, 4.0)
     gender = towards_middle if mostly_male else 1.0 - towards_middle
     phenotype = {
         "gender": gender,
-        "age": float(rng.choice([rng.uniform(0.42, 0.58), rng.uniform(0.58, 0.8), rng.uniform(0.8, 1.0)], p=[0.2, 0.5, 0.3])),
+        "age": float(
+            rng.choice([rng.uniform(0.42, 0.58), rng.uniform(0.58, 0.8), rng.uniform(0.8, 1.0)], p=[0.2, 0.5, 0.3])
+        ),
         "muscle": float(rng.uniform(0.3, 0.75)),
         "weight": float(rng.beta(2.5, 2.5) * 0.8 + 0.1),
         "height": float(rng.uniform(0.3, 0.7)),
@@ -252,7 +261,7 @@ def build_person(shape: PersonShape) -> PersonMesh:
             facial_actions=shape.facial_actions,
         )["vertices"][0].double().numpy()  # fmt: skip
     vertices = body.refine @ coarse
-    centres, radii = zip(*(_fit_sphere(coarse[members]) for members in body.eye_vertices))
+    centres, radii = zip(*(_fit_sphere(coarse[members]) for members in body.eye_vertices), strict=True)
     head_turn = np.eye(3)
     for matrix in list(_pose(shape).values())[:4]:
         head_turn = head_turn @ matrix[:3, :3]

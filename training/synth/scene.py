@@ -21,6 +21,8 @@ from .skin import EyeMesh
 from .strand_mesh import strand_tubes
 
 MAX_PATH_DEPTH = 3
+# The compiled renderer traces all samples of a pass at once; this many take about 1 GB.
+_SAMPLES_IN_MEMORY = 6_000_000
 _FILM_SIDE_MM = 24.0  # the short side of a 36 x 24 mm frame; "equivalent" focal lengths refer to it
 
 
@@ -52,7 +54,12 @@ def sample_framing(rng: np.random.Generator, mesh: PersonMesh, top: float) -> Fr
     """Draws a camera for a person whose hair or head ends at height top (metres, Anny's space)."""
     name = str(rng.choice(["head", "head and shoulders", "half body"], p=[0.34, 0.48, 0.18]))
     head_height = top - mesh.eye_centres[:, 2].mean() + 0.125
-    height = head_height * {"head": rng.uniform(1.2, 1.55), "head and shoulders": rng.uniform(1.7, 2.4), "half body": rng.uniform(2.6, 3.3)}[name]  # fmt: skip
+    heads_high = {
+        "head": rng.uniform(1.2, 1.55),
+        "head and shoulders": rng.uniform(1.7, 2.4),
+        "half body": rng.uniform(2.6, 3.3),
+    }
+    height = head_height * heads_high[name]
     margin = height * rng.uniform(0.03, 0.12)
     eyes = mesh.eye_centres.mean(0)
     target = (eyes[0] + height * rng.normal(0, 0.025), eyes[1] + 0.06, top + margin - height / 2)
@@ -119,11 +126,13 @@ class SubjectScene:
         vertex_albedo = {"type": "mesh_attribute", "name": "vertex_color"}
         skin = _principled(vertex_albedo, subject.skin_roughness, subject.skin_specular)
         cloth = _principled(vertex_albedo, subject.clothes_roughness, 0.25)
+        clothes = {"type": "twosided", "bsdf": cloth}
+        eyes = _principled(vertex_albedo, 0.07, 0.6)
         shapes = {
-            "skin": _mesh(mi, frame, "skin", subject.skin.vertices, subject.skin.normals, subject.skin.faces, subject.skin_albedo, skin),
-            "eyes": _mesh(mi, frame, "eyes", subject.eyes.vertices, subject.eyes.normals, subject.eyes.faces, subject.eyes.albedo, _principled(vertex_albedo, 0.07, 0.6)),
-            "clothes": _mesh(mi, frame, "clothes", subject.clothes.vertices, subject.clothes.normals, subject.clothes.faces, subject.clothes.albedo, {"type": "twosided", "bsdf": cloth}),
-        }  # fmt: skip
+            "skin": _mesh(mi, frame, "skin", subject.skin, subject.skin_albedo, skin),
+            "eyes": _mesh(mi, frame, "eyes", subject.eyes, subject.eyes.albedo, eyes),
+            "clothes": _mesh(mi, frame, "clothes", subject.clothes, subject.clothes.albedo, clothes),
+        }
         shapes["hair"] = _hair_mesh(mi, frame, subject, rng)
         self._scene = mi.load_dict(scene_description(mi, shapes, framing.field_of_view, image_size))
         self._parameters = mi.traverse(self._scene)
@@ -132,8 +141,13 @@ class SubjectScene:
         """Renders under a lat-long [128, 256, 3] in camera axes -> float32 [S, S, 4]: linear foreground, multiplied
         by coverage, over nothing; and coverage."""
         set_environment(self._parameters, radiance)
-        image = np.array(self._mi.render(self._scene, spp=samples_per_pixel, seed=seed), dtype=np.float32)
-        return np.nan_to_num(np.maximum(image, 0.0), nan=0.0, posinf=1e4)
+        per_pass = max(1, _SAMPLES_IN_MEMORY // self._image_size**2)
+        total = np.zeros((self._image_size, self._image_size, 4), np.float64)
+        for start in range(0, samples_per_pixel, per_pass):
+            count = min(per_pass, samples_per_pixel - start)
+            image = np.array(self._mi.render(self._scene, spp=count, seed=seed + start), dtype=np.float64)
+            total += np.nan_to_num(np.maximum(image, 0.0), nan=0.0, posinf=1e4) * count
+        return (total / samples_per_pixel).astype(np.float32)
 
 
 def set_environment(parameters: object, radiance: np.ndarray) -> None:
@@ -203,18 +217,31 @@ def _principled(base_color: dict, roughness: float, specular: float) -> dict:
     return {"type": "principled", "base_color": base_color, "roughness": roughness, "specular": specular}
 
 
+@dataclass(frozen=True)
+class _Surface:
+    """vertices and normals [V, 3], faces [F, 3]."""
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    faces: np.ndarray
+
+
 def _mesh(
-    mi: ModuleType, frame: CameraFrame, name: str, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
-    albedo: np.ndarray, bsdf: dict,
-) -> object:  # fmt: skip
+    mi: ModuleType,
+    frame: CameraFrame,
+    name: str,
+    surface: PersonMesh | EyeMesh | ClothesMesh | _Surface,
+    albedo: np.ndarray,
+    bsdf: dict,
+) -> object:
     properties = mi.Properties()
     properties["mesh_bsdf"] = mi.load_dict(bsdf)
-    mesh = mi.Mesh(name, len(vertices), len(faces), has_vertex_normals=True, props=properties)
+    mesh = mi.Mesh(name, len(surface.vertices), len(surface.faces), has_vertex_normals=True, props=properties)
     mesh.add_attribute("vertex_color", 3, np.ascontiguousarray(albedo, np.float32).ravel())
     parameters = mi.traverse(mesh)
-    parameters["vertex_positions"] = frame.points(vertices).astype(np.float32).ravel()
-    parameters["vertex_normals"] = frame.directions(normals).astype(np.float32).ravel()
-    parameters["faces"] = faces.astype(np.uint32).ravel()
+    parameters["vertex_positions"] = frame.points(surface.vertices).astype(np.float32).ravel()
+    parameters["vertex_normals"] = frame.directions(surface.normals).astype(np.float32).ravel()
+    parameters["faces"] = surface.faces.astype(np.uint32).ravel()
     parameters.update()
     return mesh
 
@@ -229,6 +256,6 @@ def _hair_mesh(mi: ModuleType, frame: CameraFrame, subject: Subject, rng: np.ran
         parts.append((vertices, normals, faces + vertex_count))
         albedos.append(np.clip(subject.hair_colour * tint, 0.004, 0.9))
         vertex_count += len(vertices)
-    vertices, normals, faces = (np.concatenate(arrays) for arrays in zip(*parts))
+    surface = _Surface(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     bsdf = _principled({"type": "mesh_attribute", "name": "vertex_color"}, 0.38, 0.5)
-    return _mesh(mi, frame, "hair", vertices, normals, faces, np.concatenate(albedos), bsdf)
+    return _mesh(mi, frame, "hair", surface, np.concatenate(albedos), bsdf)

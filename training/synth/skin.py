@@ -108,7 +108,7 @@ def paint_skin(
 def _lash_shadow(mesh: PersonMesh) -> np.ndarray:
     """The dark line of lashes: vertices next to the eyeball, strongest on the upper lid."""
     shadow = np.zeros(len(mesh.vertices))
-    for centre, radius in zip(mesh.eye_centres, mesh.eye_radii):
+    for centre, radius in zip(mesh.eye_centres, mesh.eye_radii, strict=True):
         offset = mesh.vertices - centre
         gap = np.linalg.norm(offset, axis=1) - radius
         upper = 0.35 + 0.65 * smooth_step(0.0, 0.004, offset[:, 2])
@@ -127,7 +127,8 @@ class EyeMesh:
 
 
 _IRIS_COLOURS = np.array(
-    [[0.045, 0.022, 0.012], [0.10, 0.05, 0.022], [0.17, 0.12, 0.045], [0.12, 0.15, 0.08], [0.13, 0.20, 0.28], [0.20, 0.24, 0.26]]
+    [[0.045, 0.022, 0.012], [0.10, 0.05, 0.022], [0.17, 0.12, 0.045], [0.12, 0.15, 0.08],
+     [0.13, 0.20, 0.28], [0.20, 0.24, 0.26]]
 )  # fmt: skip
 
 
@@ -139,7 +140,7 @@ def build_eyes(mesh: PersonMesh, melanin: float, rng: np.random.Generator) -> Ey
     sclera = np.array([0.62, 0.585, 0.55]) * rng.uniform(0.85, 1.0)
     pupil_angle, iris_angle = np.radians(rng.uniform(7.0, 10.5)), np.radians(rng.uniform(20.5, 22.5))
     parts = []
-    for centre, radius, gaze in zip(mesh.eye_centres, mesh.eye_radii, mesh.gaze):
+    for centre, radius, gaze in zip(mesh.eye_centres, mesh.eye_radii, mesh.gaze, strict=True):
         parts.append(
             _eyeball(centre, radius * 0.985, gaze, pupil_angle, iris_angle, iris_colour, sclera, rng)
         )

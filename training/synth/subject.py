@@ -26,7 +26,10 @@ class SampledSubject:
 
 
 def sample_subject(rng: np.random.Generator, detail: float = 1.0) -> SampledSubject:
-    """Draws a subject with hair fine enough for pictures of detail x 256 pixels; the same generator state gives the same subject, vertex for vertex."""
+    """Draws a subject with hair fine enough for pictures of detail x 256 pixels.
+
+    The same generator state gives the same subject, vertex for vertex.
+    """
     masculine_first = rng.random() < 0.5
     skin = sample_skin_style(rng, 1.0 if masculine_first else 0.0)
     tone = skin.melanin / MAX_MELANIN

@@ -1,0 +1,171 @@
+"""The data set folder: what a killed run leaves, what a second run does, and that pictures depend on the seed alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from delit_models.errors import DelitError
+from delit_models.image_files import read_env_map, read_image
+from training.synth.dataset import (
+    DatasetConfig,
+    append_index,
+    choose_exposure,
+    missing_work,
+    prepare_folder,
+    read_index,
+    repair_index,
+    subject_split,
+)
+from training.synth.lights import (
+    SHIPPED_HDRI_DIR,
+    STUDIOS,
+    TEST_HDRIS,
+    camera_rotation,
+    hdri_names,
+    sample_light,
+    studio,
+)
+
+HAS_RENDERER = all(importlib.util.find_spec(name) for name in ("mitsuba", "anny"))
+
+
+def _config(folder: Path, **changes: object) -> DatasetConfig:
+    return DatasetConfig(**{"output_dir": folder, "num_subjects": 3, "num_envs": 2, **changes})
+
+
+def _fake_sample(config: DatasetConfig, subject: str, env: str) -> dict:
+    """A finished sample's record, with (empty) files where the record says."""
+    folder = f"subjects/{subject}"
+    record = {
+        "subject": subject,
+        "env": env,
+        "split": "train",
+        "relit": f"{folder}/relit/{env}.png",
+        "flat": f"{folder}/flat.png",
+        "mask": f"{folder}/mask.png",
+        "env_map": f"{folder}/env/{env}.exr",
+    }
+    for key in ("relit", "flat", "mask", "env_map"):
+        path = config.output_dir / record[key]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return record
+
+
+def test_resume_counts_only_whole_samples(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    prepare_folder(config)
+    records = [_fake_sample(config, "s00000", "e000"), _fake_sample(config, "s00000", "e001")]
+    records.append(_fake_sample(config, "s00001", "e000"))
+    append_index(tmp_path, records)
+    (tmp_path / records[1]["relit"]).unlink()
+    with open(tmp_path / "index.jsonl", "a") as index:
+        index.write('{"subject": "s00002", "env": "e0')
+    done = repair_index(tmp_path)
+    assert done == {("s00000", "e000"), ("s00001", "e000")}
+    assert missing_work(config, done) == [(0, [1]), (1, [1]), (2, [0, 1])]
+    append_index(tmp_path, [_fake_sample(config, "s00000", "e001")])
+    assert len(read_index(tmp_path)) == 3
+    for line in (tmp_path / "index.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+def test_a_folder_of_other_settings_is_refused_and_more_subjects_are_not(tmp_path: Path) -> None:
+    prepare_folder(_config(tmp_path))
+    prepare_folder(_config(tmp_path, num_subjects=9))
+    with pytest.raises(DelitError, match="seed is 0, asked for 4"):
+        prepare_folder(_config(tmp_path, seed=4))
+
+
+@pytest.mark.parametrize(
+    "change", [{"image_size": 100}, {"num_envs": 0}, {"test_fraction": 1.5}, {"samples_per_pixel": 0}]
+)
+def test_impossible_settings_are_refused(tmp_path: Path, change: dict) -> None:
+    with pytest.raises(DelitError, match=next(iter(change))):
+        _config(tmp_path, **change)
+
+
+def test_splits_share_no_hdri_and_are_interleaved() -> None:
+    train, test = (hdri_names(SHIPPED_HDRI_DIR, split) for split in ("train", "test"))
+    assert not set(train) & set(test)
+    assert {path.stem for path in test} == set(TEST_HDRIS)
+    assert len(train) + len(test) == 18
+    for start in range(0, 400, 50):
+        tests = sum(subject_split(index, 0.12) == "test" for index in range(start, start + 50))
+        assert tests == 6
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_lights_come_from_their_split_and_repeat_with_the_seed(split: str) -> None:
+    allowed = {path.stem for path in hdri_names(SHIPPED_HDRI_DIR, split)} | {"procedural"}
+    for seed in range(12):
+        light, again = (
+            sample_light(np.random.default_rng(seed), split, SHIPPED_HDRI_DIR, camera_rotation(5, 1))
+            for _ in range(2)
+        )
+        assert light.source in allowed
+        assert np.array_equal(light.radiance, again.radiance)
+        assert np.isfinite(light.radiance).all() and light.radiance.min() >= 0
+
+
+@pytest.mark.parametrize("kind", STUDIOS)
+def test_studios_are_light(kind: str) -> None:
+    radiance = studio(kind, np.random.default_rng(2))
+    assert radiance.shape == (128, 256, 3)
+    assert np.isfinite(radiance).all() and radiance.min() >= 0 and radiance.max() > 0
+
+
+def test_camera_rotation_is_a_rotation_and_tilting_up_lowers_the_horizon() -> None:
+    rotation = camera_rotation(pitch=20.0, roll=7.0)
+    assert np.allclose(rotation @ rotation.T, np.eye(3)) and np.linalg.det(rotation) > 0
+    horizon = camera_rotation(pitch=20.0, roll=0.0) @ [0.0, 0.0, -1.0]
+    assert horizon[1] < 0
+
+
+def test_exposure_is_photographic_and_fits_half_floats() -> None:
+    flat = np.ones((8, 8, 4), np.float32) * [0.3, 0.2, 0.15, 1.0]
+    radiance = np.full((4, 8, 3), 1e4, np.float32)
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        image = flat * rng.uniform(1e-3, 1e3)
+        exposure = choose_exposure(image, flat, radiance, rng)
+        assert 0.01 < (image[..., :3] * exposure).mean() < 0.6
+        assert (radiance * exposure).max() <= 65504
+
+
+@pytest.mark.skipif(not HAS_RENDERER, reason="mitsuba or anny is not installed (pip install mitsuba anny)")
+def test_a_sample_depends_on_its_seed_alone(tmp_path: Path) -> None:
+    """Two runs, one of which renders the second env only, write the same picture and light."""
+    from training.synth.dataset import render_subject
+    from training.synth.mitsuba_runtime import start_mitsuba
+
+    renderer = start_mitsuba()
+    first, second = (
+        _config(tmp_path / name, image_size=48, samples_per_pixel=4, seed=5) for name in ("a", "b")
+    )
+    records = list(render_subject(renderer, first, 1, [0, 1]))
+    again = list(render_subject(renderer, second, 1, [1]))
+    assert records[1] == again[0]
+    for key in ("relit", "flat", "mask"):
+        one, other = (read_image(config.output_dir / again[0][key]) for config in (first, second))
+        # Sums run in another order on another number of threads: one 8-bit step at the most, rarely.
+        assert (one - other).abs().max() <= 1.01 / 255
+        assert (one - other).abs().mean() < 1e-3
+    one, other = (
+        read_env_map(config.output_dir / again[0]["env_map"]).radiance for config in (first, second)
+    )
+    assert torch.equal(one, other) or torch.allclose(one, other, rtol=2e-3)
+    mask = read_image(first.output_dir / records[0]["mask"])
+    flat = read_image(first.output_dir / records[0]["flat"])
+    assert 0.05 < mask.mean() < 0.95
+    assert flat[(mask == 0).expand(-1, -1, 3)].abs().max() == 0
+    assert (
+        read_image(first.output_dir / records[0]["relit"])
+        - read_image(first.output_dir / records[1]["relit"])
+    ).abs().mean() > 0.01

@@ -1,6 +1,6 @@
 """Print the requirements of this project and of the given extras, one a line, for pip.
 
-    python scripts/list_requirements.py standalone dev
+python scripts/list_requirements.py standalone dev
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""The shipped workflows in ComfyUI's real front end, in headless Chromium: opened, whole, queued, finished, seen.
+
+Screenshots are kept in artifacts/.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer
+from tests.comfy.workflow_json import to_graph
+
+WORKFLOWS = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+
+# Everything about the open graph that is wrong: [] for a whole one.
+TROUBLES = """() => {
+  const troubles = [];
+  const graph = app.graph;
+  for (const node of graph.nodes) {
+    if (!LiteGraph.registered_node_types[node.type]) troubles.push(`unknown node ${node.type}`);
+    if (node.has_errors) troubles.push(`${node.type} shows an error`);
+    for (const input of node.inputs ?? []) {
+      if (input.link != null && !graph.links.get(input.link)) troubles.push(`${node.type}.${input.name}: lost link`);
+    }
+  }
+  for (const link of graph.links.values()) {
+    const output = graph.getNodeById(link.origin_id)?.outputs?.[link.origin_slot];
+    const input = graph.getNodeById(link.target_id)?.inputs?.[link.target_slot];
+    const name = `link ${link.id}`;
+    if (!output || !input) troubles.push(`${name} has an end that is not there`);
+    else if (!LiteGraph.isValidConnection(output.type, input.type))
+      troubles.push(`${name} joins ${output.type} to ${input.type}`);
+    else if (input.link !== link.id) troubles.push(`${name} is not at its input`);
+  }
+  return troubles;
+}"""
+DIALOGS = """() => [...document.querySelectorAll('[role=dialog], .p-dialog, .comfy-modal, .p-toast-message-error')]
+  .filter(element => element.checkVisibility() && element.innerText.trim()).map(element => element.innerText)"""
+# Pictures that the graph's nodes show, by node type: how many, and whether the browser has loaded them.
+SHOWN = """() => Object.fromEntries(app.graph.nodes.filter(node => node.imgs?.length)
+  .map(node => [node.id, node.imgs.every(image => image.naturalWidth > 0)]))"""
+FIT = "() => app.extensionManager.command.execute('Comfy.Canvas.FitView')"
+
+
+@pytest.fixture
+def page(server: ComfyServer) -> Iterator[Any]:
+    """A front end on its first visit, its template browser closed."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium found: install it (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(server.url)
+        page.wait_for_function(
+            "() => Boolean(window.LiteGraph?.registered_node_types?.DelitPortrait)", timeout=120_000
+        )
+        close_dialogs(page)
+        yield page
+        browser.close()
+
+
+def close_dialogs(page: Any) -> None:
+    """The template browser opens a while after the front end is there."""
+    quiet = 0
+    for _ in range(40):
+        page.wait_for_timeout(250)
+        quiet = 0 if page.evaluate(DIALOGS) else quiet + 1
+        if quiet == 8:
+            return
+        if quiet == 0:
+            page.keyboard.press("Escape")
+    raise AssertionError(f"a dialog stays open: {page.evaluate(DIALOGS)}")
+
+
+def wait_for_the_run(
+    server: ComfyServer, earlier: set[str], seconds: float = 300
+) -> tuple[str, dict[str, Any]]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        new = {key: entry for key, entry in server.get("/history").items() if key not in earlier}
+        if new:
+            return next(iter(new.items()))
+        time.sleep(0.2)
+    raise AssertionError(f"not done after {seconds} s")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_shipped_workflow(server: ComfyServer, page: Any, name: str) -> None:
+    place = f"/api/workflow_templates/{server.pack_name}/{name}.json"
+    page.evaluate("async place => app.loadGraphData(await (await fetch(place)).json(), true, true)", place)
+    page.wait_for_timeout(1500)
+    assert page.evaluate(DIALOGS) == [], "a dialog, such as that of missing nodes, came up"
+    assert page.evaluate(TROUBLES) == []
+
+    workflow = server.get(place)
+    types = page.evaluate("() => app.graph.nodes.map(node => node.type)")
+    assert sorted(types) == sorted(node["type"] for node in workflow["nodes"])
+    assert page.evaluate("() => app.graph.links.size") == len(workflow["links"])
+    sent = page.evaluate("async () => (await app.graphToPrompt()).output")
+    sent = {key: {part: node[part] for part in ("class_type", "inputs")} for key, node in sent.items()}
+    assert sent == to_graph(workflow, server.get("/object_info"))
+
+    earlier = set(server.get("/history"))
+    page.evaluate("() => app.queuePrompt(0)")
+    prompt_id, entry = wait_for_the_run(server, earlier)
+    assert server.wait_for(prompt_id).error is None
+    assert entry["status"]["status_str"] == "success"
+
+    showing = {key for key, output in entry["outputs"].items() if output.get("images")}
+    assert showing, "no node shows a picture"
+    page.evaluate(FIT)
+    page.wait_for_function(
+        f"shown => {{ const now = ({SHOWN})(); return shown.every(id => now[id]); }}",
+        arg=sorted(showing),
+        timeout=30_000,
+    )
+    page.wait_for_timeout(1000)
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}-comfyui-{server.checkout.version}.png")
+    assert page.evaluate(TROUBLES) == [] and page.evaluate(DIALOGS) == []
+
+
+@pytest.mark.browser
+def test_a_graph_with_an_unknown_node_is_told_apart(server: ComfyServer, page: Any) -> None:
+    """That the checks above see a missing node: the same workflow with one that is not installed."""
+    workflow = json.loads((REPOSITORY / "workflows" / "delit_portrait.json").read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        if node["type"] == "DelitPortrait":
+            node["type"] = "DelitPortraitThatIsNotInstalled"
+    page.evaluate("graph => app.loadGraphData(graph)", workflow)
+    page.wait_for_timeout(1500)
+    assert page.evaluate(TROUBLES) != []

@@ -22,6 +22,7 @@ from .heads_blocks import (
     GlobalBlock,
     QueryBlock,
     ResidualBlock,
+    double_around,
     fourier_features,
     pad_around,
     position_features,
@@ -51,7 +52,7 @@ class DelitConfig:
     env_token_width: int = 192
     env_query_blocks: int = 3
     env_context_grid: int = 16
-    env_decoder_widths: tuple[int, ...] = (128, 96, 48)
+    env_decoder_widths: tuple[int, ...] = (160, 128, 64, 16)
     attention_heads: int = 4
     working_size: int = 512
 
@@ -166,13 +167,13 @@ class EnvProjection(nn.Module):
 
 class EnvDecoder(nn.Module):
     """Image tokens → env code. Each cell of a coarse lat-long asks the whole image what light comes from its
-    direction; convolutions that wrap around the seam then refine the map. The last doubling is from channels
-    to pixels, which costs a fraction of a convolution at full size."""
+    direction; convolutions that wrap around the seam then refine the map, each at half the size of the next, where
+    it costs a quarter."""
 
     def __init__(self, config: DelitConfig, operations: Any) -> None:
         super().__init__()
         width = config.env_token_width
-        self.coarse_height = ENV_HEIGHT >> (len(config.env_decoder_widths) + 1)
+        self.coarse_height = ENV_HEIGHT >> len(config.env_decoder_widths)
         self.query = operations.Linear(self._directions().shape[-1], width)
         self.blocks = nn.ModuleList(
             QueryBlock(width, width, config.attention_heads, operations)
@@ -182,7 +183,7 @@ class EnvDecoder(nn.Module):
         self.convs = nn.ModuleList(
             operations.Conv2d(coarse, fine, 3) for coarse, fine in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.out = operations.Conv2d(widths[-1], 4 * ENV_CODE_CHANNELS, 3)
+        self.out = operations.Conv2d(widths[-1], ENV_CODE_CHANNELS, 3)
 
     def _directions(self) -> Tensor:
         directions = direction_grid(self.coarse_height, 2 * self.coarse_height)
@@ -194,9 +195,8 @@ class EnvDecoder(nn.Module):
             tokens = block(tokens, context)
         x = rearrange(tokens, "b (h w) c -> b c h w", h=self.coarse_height)
         for conv in self.convs:
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = F.silu(conv(pad_around(x)))
-        return torch.sigmoid(F.pixel_shuffle(self.out(pad_around(x)), 2))
+            x = double_around(F.silu(conv(pad_around(x))))
+        return torch.sigmoid(self.out(pad_around(x)))
 
 
 class DelitHeads(nn.Module):

@@ -121,3 +121,10 @@ def position_features(height: int, width: int) -> Tensor:
 def pad_around(x: Tensor) -> Tensor:
     """Pad a lat-long by one pixel: around the seam in longitude, by repetition at the poles."""
     return F.pad(F.pad(x, (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1), mode="replicate")
+
+
+def double_around(x: Tensor) -> Tensor:
+    """A lat-long at twice the size, bilinear, as smooth over the seam as elsewhere."""
+    around = F.pad(x, (1, 1, 0, 0), mode="circular")
+    doubled = F.interpolate(around, scale_factor=2, mode="bilinear", align_corners=False)
+    return doubled[..., 2:-2]

@@ -1,8 +1,8 @@
 """Pairs, augmented and encoded once, so that training the heads touches neither pictures nor the VAE.
 
 A frozen VAE gives the same latent every time, and it costs far more than the heads. So every pair is encoded a few
-times over, each time changed in another way that keeps it true: mirrored (with its environment), re-exposed and
-re-coloured (with its environment), or cropped closer.
+times over, each time changed in another way that keeps it true: in two of its lights at once (light adds up, and so
+do environments), mirrored, re-exposed or re-coloured (with its environment), or cropped closer.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ class AugmentConfig:
         exposure: standard deviation of the change of exposure, in stops.
         white_balance: standard deviation of the change of red and of blue against green, in stops.
         closest_crop: the smallest part of the picture's side that a crop keeps.
+        two_lights: share of the variants that are lit by two of the subject's environments at once.
     """
 
     exposure: float = 0.35
     white_balance: float = 0.12
     closest_crop: float = 0.6
+    two_lights: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class LatentCache(Dataset[LatentPair]):
         return len(self.tensors["z"])
 
     def __getitem__(self, index: int) -> LatentPair:
-        env = self.tensors["env"][self.tensors["env_index"][index]].float() * self.tensors["env_gain"][index]
+        envs = self.tensors["env"][self.tensors["env_index"][index]].float()
+        env = (envs * self.tensors["env_gain"][index]).sum(dim=0)
         if self.tensors["mirrored"][index]:
             env = env.flip(-1)
         code = encode_env(env.clamp(max=MAX_RADIANCE)[None])[0]
@@ -84,27 +87,49 @@ class LatentCache(Dataset[LatentPair]):
         )
 
 
-def augment(pair: Pair, config: AugmentConfig, generator: torch.Generator) -> tuple[Pair, Tensor, bool]:
-    """Vary one pair.
+@dataclass(frozen=True)
+class Augmented:
+    """A pair after augmentation.
 
-    Returns:
-        The pair (its env unchanged), the gain [3, 1, 1] to multiply the env with, and whether to mirror it.
+    Attributes:
+        relit, flat, mask: as in Pair.
+        gains: [2, 3, 1, 1], by which the pair's own env and the other one's are multiplied before they are added up.
+        mirrored: whether the sum is mirrored, too.
     """
-    normal = torch.randn(3, generator=generator)
-    stops = config.exposure * normal[0] + config.white_balance * torch.stack(
-        (normal[1], normal[1] * 0, normal[2])
-    )
-    gain = (2.0**stops)[:, None, None]
+
+    relit: Tensor
+    flat: Tensor
+    mask: Tensor
+    gains: Tensor
+    mirrored: bool
+
+
+def unchanged(pair: Pair) -> Augmented:
+    """A pair as it is."""
+    gains = torch.stack((torch.ones(3, 1, 1), torch.zeros(3, 1, 1)))
+    return Augmented(pair.relit, pair.flat, pair.mask, gains, mirrored=False)
+
+
+def augment(pair: Pair, other: Pair, config: AugmentConfig, generator: torch.Generator) -> Augmented:
+    """Vary one pair. `other` is the same subject in another light."""
+    shares = torch.tensor((1.0, 0.0))
+    if float(torch.rand((), generator=generator)) < config.two_lights:
+        share = torch.rand((), generator=generator)
+        shares = torch.stack((share, 1 - share))
+    stops = torch.randn(2, 3, generator=generator) * config.white_balance
+    stops[:, 1] = 0
+    stops += torch.randn((), generator=generator) * config.exposure
+    gains = (shares[:, None] * 2.0**stops)[..., None, None]
+    light = srgb_to_linear(pair.relit) * gains[0] + srgb_to_linear(other.relit) * gains[1]
+    relit = linear_to_srgb(light.clamp(0, 1))
+    pictures = _crop(torch.cat((relit, pair.flat, pair.mask)), config.closest_crop, generator)
     mirrored = bool(torch.rand((), generator=generator) < 0.5)
-    relit = linear_to_srgb((srgb_to_linear(pair.relit) * gain).clamp(0, 1))
-    pictures = torch.cat((relit, pair.flat, pair.mask))
-    pictures = _crop(pictures, config.closest_crop, generator)
     if mirrored:
         pictures = pictures.flip(-1)
-    return Pair(pictures[:3], pictures[3:6], pictures[6:7], pair.env), gain, mirrored
+    return Augmented(pictures[:3], pictures[3:6], pictures[6:7], gains, mirrored)
 
 
-def target_picture(pair: Pair) -> Tensor:
+def target_picture(pair: Augmented) -> Tensor:
     """What the heads should make: the subject flat-lit, what is behind it left alone. [..., 3, H, W]."""
     return pair.mask * pair.flat + (1 - pair.mask) * pair.relit
 
@@ -117,34 +142,43 @@ def build_latent_cache(
     cache_file = folder / f"latents-{_fingerprint(vae, dataset, variants, config, seed)}.pt"
     if cache_file.is_file():
         return LatentCache(torch.load(cache_file, weights_only=True))
-    env_numbers = {
-        path: number for number, path in enumerate(dict.fromkeys(r.env_map for r in dataset.records))
-    }
+    companions = _companions(dataset)
     rows: dict[str, list[Tensor]] = {
         n: [] for n in ("z", "z_flat", "mask", "env_index", "env_gain", "mirrored")
     }
-    envs: dict[int, Tensor] = {}
+    device = next(vae.parameters()).device
     for index in tqdm(range(len(dataset)), desc="encoding", mininterval=5):
-        pair, record = dataset[index], dataset.records[index]
-        envs[env_numbers[record.env_map]] = pair.env.half()
         for variant in range(variants):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 1009 + variant)
-            plain = (pair, torch.ones(3, 1, 1), False)
-            varied, gain, mirrored = plain if variant == 0 else augment(pair, config, generator)
+            among = companions[dataset.records[index].subject]
+            other = among[int(torch.randint(len(among), (), generator=generator))]
+            varied = (
+                unchanged(dataset[index])
+                if variant == 0
+                else augment(dataset[index], dataset[other], config, generator)
+            )
             pictures = torch.stack((varied.relit, target_picture(varied))) * 2 - 1
             with torch.inference_mode():
-                z, z_flat = vae.encode(pictures.to(next(vae.parameters()).device)).half().cpu()
+                z, z_flat = vae.encode(pictures.to(device)).half().cpu()
             rows["z"].append(z)
             rows["z_flat"].append(z_flat)
             rows["mask"].append(F.avg_pool2d(varied.mask, VAE_STRIDE).half())
-            rows["env_index"].append(torch.tensor(env_numbers[record.env_map]))
-            rows["env_gain"].append(gain)
-            rows["mirrored"].append(torch.tensor(mirrored))
+            rows["env_index"].append(torch.tensor((index, other)))
+            rows["env_gain"].append(varied.gains)
+            rows["mirrored"].append(torch.tensor(varied.mirrored))
     tensors = {name: torch.stack(values) for name, values in rows.items()}
-    tensors["env"] = torch.stack([envs[number] for number in range(len(envs))])
+    tensors["env"] = torch.stack([dataset[index].env.half() for index in range(len(dataset))])
     with atomic_write(cache_file) as temporary:
         torch.save(tensors, temporary)
     return LatentCache(tensors)
+
+
+def _companions(dataset: PairDataset) -> dict[str, list[int]]:
+    """The numbers of the pairs of every subject, whose pictures differ in nothing but light."""
+    companions: dict[str, list[int]] = {}
+    for number, record in enumerate(dataset.records):
+        companions.setdefault(record.subject, []).append(number)
+    return companions
 
 
 def _crop(pictures: Tensor, closest: float, generator: torch.Generator) -> Tensor:

@@ -116,18 +116,26 @@ def test_splits_are_read_and_a_broken_index_is_located(data_set, tmp_path):
         read_index(tmp_path, "train")
 
 
-def test_augmenting_keeps_the_pair_true():
-    """What is done to the picture's light is done to the light: a white wall shows the gain of its env."""
-    pair = Pair(
-        torch.full((3, 32, 32), 0.4),
-        torch.full((3, 32, 32), 0.6),
-        torch.ones(1, 32, 32),
-        torch.ones(3, 128, 256),
+@pytest.mark.parametrize("two_lights", [0.0, 1.0])
+def test_augmenting_keeps_the_pair_true(two_lights):
+    """What is done to the picture's light is done to the light: a white wall shows the sum of its envs."""
+    pair, other = (
+        Pair(
+            linear_to_srgb(torch.full((3, 32, 32), wall)),
+            torch.full((3, 32, 32), 0.6),
+            torch.ones(1, 32, 32),
+            torch.ones(3, 128, 256),
+        )
+        for wall in (0.1, 0.3)
     )
-    varied, gain, _ = augment(pair, AugmentConfig(), torch.Generator().manual_seed(1))
-    ratio = srgb_to_linear(varied.relit).mean(dim=(1, 2)) / srgb_to_linear(pair.relit).mean(dim=(1, 2))
-    torch.testing.assert_close(ratio, gain[:, 0, 0], rtol=1e-4, atol=1e-4)
+    config = AugmentConfig(two_lights=two_lights)
+    varied = augment(pair, other, config, torch.Generator().manual_seed(1))
+    seen = srgb_to_linear(varied.relit).mean(dim=(1, 2))
+    torch.testing.assert_close(
+        seen, (0.1 * varied.gains[0] + 0.3 * varied.gains[1])[:, 0, 0], rtol=1e-4, atol=1e-4
+    )
     torch.testing.assert_close(varied.flat, pair.flat)
+    assert bool((varied.gains[1] > 0).all()) == bool(two_lights)
 
 
 def test_irradiance_of_a_uniform_env_is_its_radiance():

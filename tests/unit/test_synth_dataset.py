@@ -17,6 +17,7 @@ from training.synth.dataset import (
     append_index,
     choose_exposure,
     missing_work,
+    photograph,
     prepare_folder,
     read_index,
     repair_index,
@@ -137,6 +138,24 @@ def test_exposure_is_photographic_and_fits_half_floats() -> None:
         exposure = choose_exposure(image, flat, radiance, rng)
         assert 0.01 < (image[..., :3] * exposure).mean() < 0.6
         assert (radiance * exposure).max() <= 65504
+
+
+@pytest.mark.parametrize("brightness", [0.05, 1.0, 40.0])
+def test_exposure_leaves_the_subject_opaque_and_the_background_unlit(brightness: float) -> None:
+    """Whatever the exposure, the subject's pixels are exposed light, and all others are what is behind it."""
+    flat = np.zeros((16, 16, 4), np.float32)
+    flat[4:12, 4:12] = [0.4, 0.3, 0.2, 1.0]
+    image = flat * np.array([brightness, brightness, brightness, 1.0], np.float32)
+    radiance = np.full((128, 256, 3), brightness, np.float32)
+    kinds = set()
+    for seed in range(12):
+        taken = photograph(image, flat, radiance, 30.0, np.random.default_rng(seed))
+        np.testing.assert_allclose(taken.radiance, brightness * taken.exposure, rtol=1e-5)
+        np.testing.assert_allclose(taken.relit[4:12, 4:12], image[4:12, 4:12, :3] * taken.exposure, rtol=1e-4)
+        if taken.background == "environment":
+            np.testing.assert_allclose(taken.relit[:4], brightness * taken.exposure, rtol=1e-4)
+        kinds.add(taken.background)
+    assert kinds == {"environment", "backdrop"}
 
 
 @pytest.mark.skipif(not HAS_RENDERER, reason="mitsuba or anny is not installed (pip install mitsuba anny)")

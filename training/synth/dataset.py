@@ -201,20 +201,51 @@ def render_subject(
         image = scene.render(
             light.radiance, config.samples_per_pixel, _render_seed(config.seed, subject_index, env + 1)
         )
-        exposure = choose_exposure(image, flat, light.radiance, env_rng)
-        radiance = light.radiance * np.float32(exposure)
-        relit, background = composite(
-            image * np.float32(exposure), radiance, sampled.framing.field_of_view, env_rng
-        )
-        record = _record(sampled, folder, subject_index, env, split, light, exposure, background)
-        _write_linear(config.output_dir / record["relit"], relit)
-        write_env_map(config.output_dir / record["env_map"], torch.from_numpy(radiance))
+        taken = photograph(image, flat, light.radiance, sampled.framing.field_of_view, env_rng)
+        record = _record(sampled, folder, subject_index, env, split, light, taken)
+        _write_linear(config.output_dir / record["relit"], taken.relit)
+        write_env_map(config.output_dir / record["env_map"], torch.from_numpy(taken.radiance))
         yield record
 
 
+@dataclass(frozen=True)
+class Photograph:
+    """A picture as exposed, before what is behind the subject.
+
+    Attributes:
+        relit: [S, S, 3] linear, not clipped.
+        radiance: the env in the picture's own units, [H, W, 3].
+        exposure: what picture and env were multiplied by.
+        background: "environment" or "backdrop".
+    """
+
+    relit: np.ndarray
+    radiance: np.ndarray
+    exposure: float
+    background: str
+
+
+def photograph(
+    image: np.ndarray,
+    flat: np.ndarray,
+    radiance: np.ndarray,
+    field_of_view: float,
+    rng: np.random.Generator,
+) -> Photograph:
+    """Exposes a rendered foreground and its light together, and puts something behind it.
+
+    image and flat: [S, S, 4], linear, multiplied by coverage, and the coverage; radiance: [H, W, 3].
+    """
+    exposure = choose_exposure(image, flat, radiance, rng)
+    radiance = radiance * np.float32(exposure)
+    # Exposure is of light; what the subject covers stays what it is.
+    exposed = np.concatenate([image[..., :3] * np.float32(exposure), image[..., 3:]], axis=-1)
+    relit, background = composite(exposed, radiance, field_of_view, rng)
+    return Photograph(relit, radiance, exposure, background)
+
+
 def _record(
-    sampled: SampledSubject, folder: str, subject_index: int, env: int, split: str, light: Light, exposure: float,
-    background: str,
+    sampled: SampledSubject, folder: str, subject_index: int, env: int, split: str, light: Light, taken: Photograph
 ) -> dict:  # fmt: skip
     framing = asdict(sampled.framing) | {"field_of_view": sampled.framing.field_of_view}
     return {
@@ -225,8 +256,8 @@ def _record(
         "flat": f"{folder}/flat.png",
         "mask": f"{folder}/mask.png",
         "env_map": f"{folder}/env/{env_name(env)}.exr",
-        "light": {"kind": light.kind, "source": light.source, "exposure": round(float(exposure), 5)},
-        "background": background,
+        "light": {"kind": light.kind, "source": light.source, "exposure": round(float(taken.exposure), 5)},
+        "background": taken.background,
         "framing": framing,
         "person": {
             "tone_group": sampled.skin.tone_group,

@@ -25,13 +25,12 @@ from training.synth.dataset import (
 )
 from training.synth.lights import (
     SHIPPED_HDRI_DIR,
-    STUDIOS,
     TEST_HDRIS,
     camera_rotation,
     hdri_names,
     sample_light,
-    studio,
 )
+from training.synth.studios import STUDIOS, studio
 
 HAS_RENDERER = all(importlib.util.find_spec(name) for name in ("mitsuba", "anny"))
 
@@ -115,7 +114,7 @@ def test_lights_come_from_their_split_and_repeat_with_the_seed(split: str) -> No
         assert np.isfinite(light.radiance).all() and light.radiance.min() >= 0
 
 
-@pytest.mark.parametrize("kind", STUDIOS)
+@pytest.mark.parametrize("kind", list(STUDIOS))
 def test_studios_are_light(kind: str) -> None:
     radiance = studio(kind, np.random.default_rng(2))
     assert radiance.shape == (128, 256, 3)

@@ -180,8 +180,8 @@ def _node_grid(radiance: np.ndarray) -> np.ndarray:
 
 
 def environment_dict(mi: ModuleType, radiance: np.ndarray) -> dict:
-    """A Mitsuba emitter for a node grid (see _node_grid) in camera axes. Mitsuba's own lat-long has -Z at its left edge, ours at
-    its centre: half a turn about +Y."""
+    """A Mitsuba emitter for a node grid (see _node_grid) in camera axes. Mitsuba's own lat-long has -Z at its left
+    edge, ours at its centre: half a turn about +Y."""
     return {
         "type": "envmap",
         "bitmap": mi.Bitmap(np.ascontiguousarray(radiance, np.float32)),

@@ -93,7 +93,7 @@ def _start_worker(threads: int) -> None:
 
 def _render_work(config: DatasetConfig, work: tuple[int, list[int]]) -> list[dict]:
     """Renders what is missing of one subject, in a worker; returns its index records."""
-    from training.synth.dataset import render_subject
+    from training.synth.samples import render_subject
 
     return list(render_subject(_renderer, config, *work))
 

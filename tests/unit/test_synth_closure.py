@@ -16,9 +16,9 @@ if importlib.util.find_spec("mitsuba") is None:
         "Mitsuba is not installed (pip install mitsuba); rendering is not tested", allow_module_level=True
     )
 
-from training.synth.dataset import view_directions
 from training.synth.lights import SHIPPED_HDRI_DIR, camera_rotation, sample_light
 from training.synth.mitsuba_runtime import start_mitsuba
+from training.synth.photograph import view_directions
 from training.synth.scene import scene_description, set_environment
 
 _SIZE = 48

@@ -15,9 +15,7 @@ from delit_models.image_files import read_env_map, read_image
 from training.synth.dataset import (
     DatasetConfig,
     append_index,
-    choose_exposure,
     missing_work,
-    photograph,
     prepare_folder,
     read_index,
     repair_index,
@@ -30,6 +28,7 @@ from training.synth.lights import (
     hdri_names,
     sample_light,
 )
+from training.synth.photograph import choose_exposure, photograph
 from training.synth.studios import STUDIOS, studio
 
 HAS_RENDERER = all(importlib.util.find_spec(name) for name in ("mitsuba", "anny"))
@@ -160,8 +159,8 @@ def test_exposure_leaves_the_subject_opaque_and_the_background_unlit(brightness:
 @pytest.mark.skipif(not HAS_RENDERER, reason="mitsuba or anny is not installed (pip install mitsuba anny)")
 def test_a_sample_depends_on_its_seed_alone(tmp_path: Path) -> None:
     """Two runs, one of which renders the second env only, write the same picture and light."""
-    from training.synth.dataset import render_subject
     from training.synth.mitsuba_runtime import start_mitsuba
+    from training.synth.samples import render_subject
 
     renderer = start_mitsuba()
     first, second = (

@@ -5,30 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-
-import numpy as np
-import torch
 
 from delit_models.atomic_write import atomic_write
-from delit_models.color import linear_to_srgb, srgb_to_linear
 from delit_models.errors import DelitError
-from delit_models.image_files import read_image, write_env_map, write_image
-from delit_models.lat_long import direction_grid, sample_env, solid_angles
 
-from .lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR, Light, camera_rotation, sample_light
-from .scene import SubjectScene
-from .subject import SampledSubject, sample_subject
+from .lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR
+from .truth import TRUTH_CONVENTIONS
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-GENERATOR = "delit training.generate_toy_dataset 1"
-_LARGEST_HALF = 65504.0
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+GENERATOR = "delit training.generate_toy_dataset 2"
 
 
 @dataclass(frozen=True)
@@ -120,6 +109,7 @@ def prepare_folder(config: DatasetConfig) -> None:
             "mask": "8-bit coverage of the subject",
             "env": "half-float EXR lat-long, linear Rec.709, camera frame (+X right, +Y up, looking along -Z, centre "
             "straight ahead), image-referred: a mirror that shows radiance 1 has linear pixel value 1",
+            **TRUTH_CONVENTIONS,
         },
     }
     with atomic_write(path) as temporary:
@@ -175,173 +165,3 @@ def missing_work(config: DatasetConfig, done: set[tuple[str, str]]) -> list[tupl
         if envs:
             work.append((subject, envs))
     return work
-
-
-def render_subject(
-    mi: ModuleType, config: DatasetConfig, subject_index: int, envs: list[int]
-) -> Iterator[dict]:
-    """Renders a subject's flat-lit picture and the given envs, writes their files, and yields an index record a pair.
-
-    Every random number comes from (seed, subject, env), so a sample does not depend on who renders it or when.
-    """
-    rng = np.random.default_rng([config.seed, subject_index])
-    sampled = sample_subject(rng, max(1.0, config.image_size / 256))
-    scene = SubjectScene(mi, sampled.subject, sampled.framing, config.image_size, rng)
-    folder = f"subjects/{subject_name(subject_index)}"
-    ones = np.ones((ENV_HEIGHT, ENV_WIDTH, 3), np.float32)
-    flat = scene.render(ones, config.samples_per_pixel, _render_seed(config.seed, subject_index, 0))
-    _write_linear(config.output_dir / folder / "flat.png", flat[..., :3])
-    coverage = np.clip(flat[..., 3:], 0.0, 1.0)
-    write_image(config.output_dir / folder / "mask.png", torch.from_numpy(coverage))
-    split = subject_split(subject_index, config.test_fraction)
-    for env in envs:
-        env_rng = np.random.default_rng([config.seed, subject_index, env, 1])
-        level_to_camera = camera_rotation(sampled.framing.pitch, sampled.framing.roll)
-        light = sample_light(env_rng, split, config.hdri_dir, level_to_camera)
-        image = scene.render(
-            light.radiance, config.samples_per_pixel, _render_seed(config.seed, subject_index, env + 1)
-        )
-        taken = photograph(image, flat, light.radiance, sampled.framing.field_of_view, env_rng)
-        record = _record(sampled, folder, subject_index, env, split, light, taken)
-        _write_linear(config.output_dir / record["relit"], taken.relit)
-        write_env_map(config.output_dir / record["env_map"], torch.from_numpy(taken.radiance))
-        yield record
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """A picture as exposed, before what is behind the subject.
-
-    Attributes:
-        relit: [S, S, 3] linear, not clipped.
-        radiance: the env in the picture's own units, [H, W, 3].
-        exposure: what picture and env were multiplied by.
-        background: "environment" or "backdrop".
-    """
-
-    relit: np.ndarray
-    radiance: np.ndarray
-    exposure: float
-    background: str
-
-
-def photograph(
-    image: np.ndarray,
-    flat: np.ndarray,
-    radiance: np.ndarray,
-    field_of_view: float,
-    rng: np.random.Generator,
-) -> Photograph:
-    """Exposes a rendered foreground and its light together, and puts something behind it.
-
-    image and flat: [S, S, 4], linear, multiplied by coverage, and the coverage; radiance: [H, W, 3].
-    """
-    exposure = choose_exposure(image, flat, radiance, rng)
-    radiance = radiance * np.float32(exposure)
-    # Exposure is of light; what the subject covers stays what it is.
-    exposed = np.concatenate([image[..., :3] * np.float32(exposure), image[..., 3:]], axis=-1)
-    relit, background = composite(exposed, radiance, field_of_view, rng)
-    return Photograph(relit, radiance, exposure, background)
-
-
-def _record(
-    sampled: SampledSubject, folder: str, subject_index: int, env: int, split: str, light: Light, taken: Photograph
-) -> dict:  # fmt: skip
-    framing = asdict(sampled.framing) | {"field_of_view": sampled.framing.field_of_view}
-    return {
-        "subject": subject_name(subject_index),
-        "env": env_name(env),
-        "split": split,
-        "relit": f"{folder}/relit/{env_name(env)}.png",
-        "flat": f"{folder}/flat.png",
-        "mask": f"{folder}/mask.png",
-        "env_map": f"{folder}/env/{env_name(env)}.exr",
-        "light": {"kind": light.kind, "source": light.source, "exposure": round(float(taken.exposure), 5)},
-        "background": taken.background,
-        "framing": framing,
-        "person": {
-            "tone_group": sampled.skin.tone_group,
-            "melanin": round(sampled.skin.melanin, 4),
-            "hair": sampled.hair.kind,
-            "hair_colour": sampled.hair.colour_name,
-            "expression": sampled.shape.expression,
-            "age": round(sampled.shape.phenotype["age"], 3),
-            "gender": round(sampled.shape.phenotype["gender"], 3),
-        },
-    }
-
-
-def _render_seed(seed: int, subject: int, picture: int) -> int:
-    """A 31-bit seed for the renderer."""
-    return int(np.random.SeedSequence([seed, subject, picture, 2]).generate_state(1)[0] >> 1)
-
-
-def _write_linear(path: Path, linear: np.ndarray) -> None:
-    write_image(path, linear_to_srgb(torch.from_numpy(np.clip(linear, 0.0, 1.0))))
-
-
-def choose_exposure(
-    image: np.ndarray, flat: np.ndarray, radiance: np.ndarray, rng: np.random.Generator
-) -> float:
-    """A photographer's exposure for a rendered foreground: the factor on light and picture alike.
-
-    The subject's mean luminance goes to about 0.18, less for dark and more for light subjects, with a spread of half
-    a stop and a bit, within 0.04..0.5; bright parts are mostly kept below clipping. image and flat [S, S, 4] linear.
-    """
-    coverage = flat[..., 3]
-    total = max(float(coverage.sum()), 1.0)
-    lit = float((image[..., :3] @ _LUMINANCE).sum()) / total
-    albedo = float((flat[..., :3] @ _LUMINANCE).sum()) / total
-    target = 0.18 * (max(albedo, 0.02) / 0.25) ** 0.55 * 2.0 ** rng.normal(0.0, 0.6)
-    exposure = np.clip(target, 0.04, 0.5) / max(lit, 1e-5)
-    subject_pixels = (image[..., :3] @ _LUMINANCE)[coverage > 0.9]
-    if subject_pixels.size:
-        bright = float(np.quantile(subject_pixels, 0.97)) * exposure
-        exposure *= min(1.0, rng.uniform(0.8, 1.6) / max(bright, 1e-5))
-    return float(min(exposure, _LARGEST_HALF / max(float(radiance.max()), 1e-6)))
-
-
-def composite(
-    image: np.ndarray, radiance: np.ndarray, field_of_view: float, rng: np.random.Generator
-) -> tuple[np.ndarray, str]:
-    """Puts a rendered foreground [S, S, 4] over what the camera sees behind it: the environment itself, or a backdrop
-    that the same light falls on. Returns (linear [S, S, 3], kind of background)."""
-    size = image.shape[0]
-    if rng.random() < 0.62:
-        behind = sample_env(torch.from_numpy(radiance), view_directions(size, field_of_view)).numpy()
-        kind = "environment"
-    else:
-        behind = _backdrop(size, radiance, rng)
-        kind = "backdrop"
-    return image[..., :3] + (1.0 - np.clip(image[..., 3:], 0.0, 1.0)) * behind, kind
-
-
-def view_directions(size: int, field_of_view: float) -> torch.Tensor:
-    """Unit view direction [S, S, 3] of every pixel of a square camera, camera axes."""
-    half = np.tan(np.radians(field_of_view) / 2)
-    across = (torch.arange(size, dtype=torch.float32) + 0.5) / size * 2 - 1
-    x, y = torch.meshgrid(across * half, -across * half, indexing="xy")
-    return torch.nn.functional.normalize(torch.stack([x, y, -torch.ones_like(x)], dim=-1), dim=-1)
-
-
-def _backdrop(size: int, radiance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A paper backdrop: its albedo times the irradiance on a wall that faces the camera, with soft unevenness."""
-    cosine = direction_grid(ENV_HEIGHT, ENV_WIDTH)[..., 2].clamp(min=0) * solid_angles(ENV_HEIGHT, ENV_WIDTH)
-    irradiance = (torch.from_numpy(radiance) * cosine[..., None]).sum((0, 1)).numpy()
-    albedo = rng.uniform(0.05, 0.75) * rng.uniform(0.75, 1.15, 3)
-    if rng.random() < 0.35:
-        albedo = rng.uniform(0.05, 0.6, 3)
-    grid = np.linspace(-1, 1, size, dtype=np.float32)
-    x, y = np.meshgrid(grid, grid)
-    falloff = (
-        1.0
-        + rng.uniform(-0.35, 0.35) * x
-        + rng.uniform(-0.35, 0.35) * y
-        - rng.uniform(0, 0.25) * (x**2 + y**2)
-    )
-    return (np.clip(falloff, 0.1, 2.0)[..., None] * (albedo * irradiance / np.pi)).astype(np.float32)
-
-
-def load_linear(path: Path) -> np.ndarray:
-    """An sRGB picture as linear light [H, W, 3]."""
-    return srgb_to_linear(read_image(path)[..., :3]).numpy()

@@ -19,10 +19,13 @@ from .lights import ENV_HEIGHT, ENV_WIDTH, camera_rotation
 from .people import PersonMesh
 from .skin import EyeMesh
 from .strand_mesh import strand_tubes
+from .truth import SurfaceTruth
 
 MAX_PATH_DEPTH = 3
 # The compiled renderer traces all samples of a pass at once; this many take about 1 GB.
 _SAMPLES_IN_MEMORY = 6_000_000
+# Enough for smooth edges; nothing but the edges is noisy without light.
+_TRUTH_SAMPLES = 16
 _FILM_SIDE_MM = 24.0  # the short side of a 36 x 24 mm frame; "equivalent" focal lengths refer to it
 
 
@@ -148,6 +151,25 @@ class SubjectScene:
             image = np.array(self._mi.render(self._scene, spp=count, seed=seed + start), dtype=np.float64)
             total += np.nan_to_num(np.maximum(image, 0.0), nan=0.0, posinf=1e4) * count
         return (total / samples_per_pixel).astype(np.float32)
+
+    def surface_truth(self, seed: int) -> SurfaceTruth:
+        """Albedo, normals and depth of every pixel, from a few rays each."""
+        return surface_truth(self._mi, self._scene, seed)
+
+
+def surface_truth(mi: ModuleType, scene: object, seed: int) -> SurfaceTruth:
+    """Albedo, normals and depth of a scene that scene_description described."""
+    integrator = mi.load_dict(
+        {
+            "type": "aov",
+            "aovs": "albedo:albedo,position:position,normal:sh_normal",
+            # Nothing is lit in so short a path: it is there for its coverage.
+            "coverage": {"type": "path", "max_depth": 1, "hide_emitters": True},
+        }
+    )
+    pixels = np.array(mi.render(scene, integrator=integrator, spp=_TRUTH_SAMPLES, seed=seed))
+    pixels = np.nan_to_num(pixels, posinf=0.0, neginf=0.0)
+    return SurfaceTruth.of_pixels(pixels[..., 3], pixels[..., 4:7], pixels[..., 7:10], pixels[..., 10:13])
 
 
 def set_environment(parameters: object, radiance: np.ndarray) -> None:

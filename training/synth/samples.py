@@ -1,0 +1,150 @@
+"""One subject's files: its flat-lit picture, mask and surface, and a relit picture with its environment a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from delit_models.color import linear_to_srgb
+from delit_models.image_files import write_env_map, write_image
+
+from .dataset import DatasetConfig, env_name, subject_name, subject_split
+from .lights import ENV_HEIGHT, ENV_WIDTH, Light, camera_rotation, sample_light
+from .photograph import Photograph, photograph
+from .scene import SubjectScene
+from .subject import SampledSubject, sample_subject
+from .truth import write_truth
+
+Relight = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+"""(radiance [128, 256, 3], env index) -> (picture [S, S, 4], the radiance that it is lit by, [128, 256, 3])."""
+
+
+@dataclass(frozen=True)
+class StagedSubject:
+    """A subject on the stage, ready for any light.
+
+    Attributes:
+        index: which subject of the data set.
+        flat: [S, S, 4], lit by uniform radiance 1: linear, multiplied by coverage, and the coverage.
+        relight: gives its picture under an environment; both are linear and not exposed yet.
+        field_of_view: degrees. level_to_camera: rotation [3, 3] of upright light into the camera's axes.
+        files: paths of what there is besides (albedo …), for the index lines; notes: what else they say.
+    """
+
+    index: int
+    flat: np.ndarray
+    relight: Relight
+    field_of_view: float
+    level_to_camera: np.ndarray
+    files: dict[str, str]
+    notes: dict[str, object]
+
+
+def subject_folder(index: int) -> str:
+    """Folder of a subject, as the index writes it."""
+    return f"subjects/{subject_name(index)}"
+
+
+def render_subject(
+    mi: ModuleType, config: DatasetConfig, subject_index: int, envs: list[int]
+) -> Iterator[dict]:
+    """Renders a subject's flat-lit picture and the given envs, writes their files, and yields an index record a pair.
+
+    Every random number comes from (seed, subject, env), so a sample does not depend on who renders it or when.
+    """
+    rng = np.random.default_rng([config.seed, subject_index])
+    sampled = sample_subject(rng, max(1.0, config.image_size / 256))
+    scene = SubjectScene(mi, sampled.subject, sampled.framing, config.image_size, rng)
+    yield from write_pairs(config, _stage(config, scene, sampled, subject_index), envs)
+
+
+def _stage(
+    config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, index: int
+) -> StagedSubject:  # fmt: skip
+    """Renders what all of a subject's pairs share, and writes its surface."""
+    samples = config.samples_per_pixel
+    ones = np.ones((ENV_HEIGHT, ENV_WIDTH, 3), np.float32)
+    flat = scene.render(ones, samples, _render_seed(config.seed, index, 0))
+
+    def relight(radiance: np.ndarray, env: int) -> tuple[np.ndarray, np.ndarray]:
+        return scene.render(radiance, samples, _render_seed(config.seed, index, env + 1)), radiance
+
+    truth = scene.surface_truth(_render_seed(config.seed, index, 0))
+    return StagedSubject(
+        index=index,
+        flat=flat,
+        relight=relight,
+        field_of_view=sampled.framing.field_of_view,
+        level_to_camera=camera_rotation(sampled.framing.pitch, sampled.framing.roll),
+        files=write_truth(config.output_dir, subject_folder(index), truth, _mask(flat)),
+        notes=_notes(sampled),
+    )
+
+
+def write_pairs(config: DatasetConfig, staged: StagedSubject, envs: list[int]) -> Iterator[dict]:
+    """Writes the flat-lit picture, the mask, and picture and light of each env; yields an index record a pair."""
+    folder = config.output_dir / subject_folder(staged.index)
+    _write_linear(folder / "flat.png", staged.flat[..., :3])
+    write_image(folder / "mask.png", torch.from_numpy(_mask(staged.flat)))
+    split = subject_split(staged.index, config.test_fraction)
+    for env in envs:
+        rng = np.random.default_rng([config.seed, staged.index, env, 1])
+        light = sample_light(rng, split, config.hdri_dir, staged.level_to_camera)
+        image, radiance = staged.relight(light.radiance, env)
+        taken = photograph(image, staged.flat, radiance, staged.field_of_view, rng)
+        record = _record(staged, env, split, light, taken)
+        _write_linear(config.output_dir / record["relit"], taken.relit)
+        write_env_map(config.output_dir / record["env_map"], torch.from_numpy(taken.radiance))
+        yield record
+
+
+def _record(staged: StagedSubject, env: int, split: str, light: Light, taken: Photograph) -> dict:
+    folder = subject_folder(staged.index)
+    return {
+        "subject": subject_name(staged.index),
+        "env": env_name(env),
+        "split": split,
+        "relit": f"{folder}/relit/{env_name(env)}.png",
+        "flat": f"{folder}/flat.png",
+        "mask": f"{folder}/mask.png",
+        "env_map": f"{folder}/env/{env_name(env)}.exr",
+        **staged.files,
+        "light": {"kind": light.kind, "source": light.source, "exposure": round(float(taken.exposure), 5)},
+        "background": taken.background,
+        **staged.notes,
+    }
+
+
+def _notes(sampled: SampledSubject) -> dict[str, object]:
+    """What an index line says of a rendered person and the camera."""
+    return {
+        "framing": asdict(sampled.framing) | {"field_of_view": sampled.framing.field_of_view},
+        "person": {
+            "tone_group": sampled.skin.tone_group,
+            "melanin": round(sampled.skin.melanin, 4),
+            "hair": sampled.hair.kind,
+            "hair_colour": sampled.hair.colour_name,
+            "expression": sampled.shape.expression,
+            "age": round(sampled.shape.phenotype["age"], 3),
+            "gender": round(sampled.shape.phenotype["gender"], 3),
+        },
+    }
+
+
+def _mask(flat: np.ndarray) -> np.ndarray:
+    """Coverage [S, S, 1] in 0..1."""
+    return np.clip(flat[..., 3:], 0.0, 1.0)
+
+
+def _render_seed(seed: int, subject: int, picture: int) -> int:
+    """A 31-bit seed for the renderer."""
+    return int(np.random.SeedSequence([seed, subject, picture, 2]).generate_state(1)[0] >> 1)
+
+
+def _write_linear(path: Path, linear: np.ndarray) -> None:
+    write_image(path, linear_to_srgb(torch.from_numpy(np.clip(linear, 0.0, 1.0))))

@@ -2,14 +2,15 @@
 
 A frozen VAE gives the same latent every time, and it costs far more than the heads. So every pair is encoded a few
 times over, each time changed in another way that keeps it true: in two of its lights at once (light adds up, and so
-do environments), mirrored, re-exposed or re-coloured (with its environment), or cropped closer.
+do environments), mirrored, re-exposed or re-coloured (with its environment), cropped closer, or photographed
+(`photography`: what a camera does to a picture, while the flat-lit target and the light stay as they are).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -25,7 +26,12 @@ from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.images import VAE_STRIDE
 from delit_models.wan_vae import WanVAE
 
+from .backgrounds import what_is_behind
 from .pairs import Pair, PairDataset
+from .photography import PhotographyConfig, photograph
+
+# Another background comes from one of so many pairs before: near in the data set, where a reader of shards still is.
+_NEIGHBOURS = 32
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,14 @@ class AugmentConfig:
         white_balance: standard deviation of the change of red and of blue against green, in stops.
         closest_crop: the smallest part of the picture's side that a crop keeps.
         two_lights: share of the variants that are lit by two of the subject's environments at once.
+        photography: what cameras do to the relit picture after that.
     """
 
     exposure: float = 0.35
     white_balance: float = 0.12
     closest_crop: float = 0.6
     two_lights: float = 0.5
+    photography: PhotographyConfig = field(default_factory=PhotographyConfig)
 
 
 @dataclass(frozen=True)
@@ -129,9 +137,33 @@ def augment(pair: Pair, other: Pair, config: AugmentConfig, generator: torch.Gen
     return Augmented(pictures[:3], pictures[3:6], pictures[6:7], gains, mirrored)
 
 
+def photographed(
+    pair: Augmented, behind: Tensor | None, config: PhotographyConfig, generator: torch.Generator
+) -> Augmented:
+    """The pair with its relit picture as a camera would have taken it; all else stays. `behind`: [3, H, W],
+    another background (`photography.photograph`)."""
+    return replace(pair, relit=photograph(pair.relit, pair.mask, config, generator, behind))
+
+
 def target_picture(pair: Augmented) -> Tensor:
-    """What the heads should make: the subject flat-lit, what is behind it left alone. [..., 3, H, W]."""
-    return pair.mask * pair.flat + (1 - pair.mask) * pair.relit
+    """What the heads should make: the subject flat-lit, in front of what the picture shows behind it. [3, H, W].
+
+    Put together in linear light. A flat-lit picture is black outside the mask and already multiplied by it at its
+    edge, so that fine hair is not darkened twice.
+    """
+    flat = srgb_to_linear(pair.flat) * (pair.mask > 0)
+    behind = what_is_behind(srgb_to_linear(pair.relit), pair.mask)
+    return linear_to_srgb((flat + (1 - pair.mask) * behind).clamp(0, 1))
+
+
+def vary(
+    dataset: PairDataset, index: int, other: int, config: AugmentConfig, generator: torch.Generator
+) -> Augmented:
+    """One augmented and photographed variant of a pair; `other` is a pair of the same subject."""
+    varied = augment(dataset[index], dataset[other], config, generator)
+    before = 1 + int(torch.randint(_NEIGHBOURS, (), generator=generator))
+    behind = _background_of(dataset[(index - before) % len(dataset)])
+    return photographed(varied, behind, config.photography, generator)
 
 
 def build_latent_cache(
@@ -143,34 +175,43 @@ def build_latent_cache(
     if cache_file.is_file():
         return LatentCache(torch.load(cache_file, weights_only=True))
     companions = _companions(dataset)
-    rows: dict[str, list[Tensor]] = {
-        n: [] for n in ("z", "z_flat", "mask", "env_index", "env_gain", "mirrored")
-    }
-    device = next(vae.parameters()).device
+    rows: dict[str, list[Tensor]] = {}
     for index in tqdm(range(len(dataset)), desc="encoding", mininterval=5):
+        among = companions[dataset.records[index].subject]
         for variant in range(variants):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 1009 + variant)
-            among = companions[dataset.records[index].subject]
             other = among[int(torch.randint(len(among), (), generator=generator))]
-            varied = (
-                unchanged(dataset[index])
-                if variant == 0
-                else augment(dataset[index], dataset[other], config, generator)
-            )
-            pictures = torch.stack((varied.relit, target_picture(varied))) * 2 - 1
-            with torch.inference_mode():
-                z, z_flat = vae.encode(pictures.to(device)).half().cpu()
-            rows["z"].append(z)
-            rows["z_flat"].append(z_flat)
-            rows["mask"].append(F.avg_pool2d(varied.mask, VAE_STRIDE).half())
-            rows["env_index"].append(torch.tensor((index, other)))
-            rows["env_gain"].append(varied.gains)
-            rows["mirrored"].append(torch.tensor(varied.mirrored))
+            varied = vary(dataset, index, other, config, generator) if variant else unchanged(dataset[index])
+            row = _encode(vae, varied) | {"env_index": torch.tensor((index, other))}
+            for name, value in row.items():
+                rows.setdefault(name, []).append(value)
     tensors = {name: torch.stack(values) for name, values in rows.items()}
     tensors["env"] = torch.stack([dataset[index].env.half() for index in range(len(dataset))])
     with atomic_write(cache_file) as temporary:
         torch.save(tensors, temporary)
     return LatentCache(tensors)
+
+
+def _encode(vae: WanVAE, varied: Augmented) -> dict[str, Tensor]:
+    """A row of the cache, but for its environments."""
+    device = next(vae.parameters()).device
+    pictures = torch.stack((varied.relit, target_picture(varied))) * 2 - 1
+    with torch.inference_mode():
+        z, z_flat = vae.encode(pictures.to(device)).half().cpu()
+    return {
+        "z": z,
+        "z_flat": z_flat,
+        "mask": F.avg_pool2d(varied.mask, VAE_STRIDE).half(),
+        "env_gain": varied.gains,
+        "mirrored": torch.tensor(varied.mirrored),
+    }
+
+
+def _background_of(pair: Pair) -> Tensor | None:
+    """A pair's picture without its subject, [3, H, W], sRGB-coded; None where the subject fills the picture."""
+    if bool((pair.mask > 0).all()):
+        return None
+    return linear_to_srgb(what_is_behind(srgb_to_linear(pair.relit), pair.mask))
 
 
 def _companions(dataset: PairDataset) -> dict[str, list[int]]:

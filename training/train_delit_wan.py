@@ -34,6 +34,7 @@ from .latent_cache import AugmentConfig, LatentCache, LatentPair, build_latent_c
 from .losses import HeadsLoss, channel_weights
 from .metrics import Evaluation, evaluate_heads
 from .pairs import PairDataset
+from .photography import PhotographyConfig
 
 HEADS_FILE = "delit_heads.safetensors"
 STATE_FILE = "checkpoint.pt"
@@ -150,7 +151,8 @@ def train(arguments: argparse.Namespace) -> None:
     vae = load_wan_vae(arguments.wan_vae_checkpoint, arguments.device)
     pairs = PairDataset(arguments.data_root, "train")
     test_pairs = PairDataset(arguments.data_root, "test")
-    cache = build_latent_cache(vae, pairs, config.variants, AugmentConfig(), config.seed, output)
+    augmentation = AugmentConfig(photography=PhotographyConfig(share=arguments.photographed))
+    cache = build_latent_cache(vae, pairs, config.variants, augmentation, config.seed, output)
     trainer = Trainer(config, vae, cache, working_size=max(pairs[0].relit.shape[-2:]))
     if arguments.resume:
         trainer.load_state(_read_state(output / STATE_FILE, arguments.device))
@@ -229,6 +231,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--learning_rate", type=float, default=default.learning_rate)
     parser.add_argument(
         "--latent_variants", type=int, default=default.variants, help="augmented encodings a pair"
+    )
+    parser.add_argument(
+        "--photographed",
+        type=float,
+        default=PhotographyConfig().share,
+        help="share of the augmented encodings that get a camera's noise, blur, tone curve, JPEG …, 0 to 1",
     )
     parser.add_argument(
         "--use_mask", action="store_true", help="learn the subject only, not what is behind it"

@@ -1,0 +1,128 @@
+"""What a training pair becomes before it is encoded: its photograph, and what the heads should make of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delit_models.color import linear_to_srgb
+from training.latent_cache import (
+    AugmentConfig,
+    augment,
+    build_latent_cache,
+    photographed,
+    target_picture,
+    unchanged,
+    vary,
+)
+from training.pairs import Pair, PairRecord
+from training.photography import PhotographyConfig
+
+SIZE = 64
+ALWAYS = AugmentConfig(photography=PhotographyConfig(share=1.0))
+NEVER = AugmentConfig(photography=PhotographyConfig(share=0.0))
+
+
+class PairsInMemory:
+    """A data set of pairs that are in no file."""
+
+    def __init__(self, pairs: list[Pair], subjects: str) -> None:
+        self.pairs = pairs
+        self.records = [PairRecord(subject, str(n), *[None] * 4) for n, subject in enumerate(subjects)]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.pairs[index]
+
+
+def soft_mask(radius: float) -> torch.Tensor:
+    steps = torch.linspace(-1, 1, SIZE)
+    return ((radius - torch.hypot(steps[:, None], steps[None, :])) * 8).clamp(0, 1)[None]
+
+
+def colour(seed: int) -> torch.Tensor:
+    return torch.rand(3, 1, 1, generator=torch.Generator().manual_seed(seed)).expand(3, SIZE, SIZE)
+
+
+def pair_of(seed: int, radius: float = 0.6) -> Pair:
+    """A disc-shaped subject in front of an even wall, both as a renderer gives them."""
+    mask = soft_mask(radius)
+    relit = linear_to_srgb(mask * colour(seed) + (1 - mask) * colour(seed + 1))
+    flat = linear_to_srgb(mask * colour(seed + 2))
+    return Pair(relit, flat, mask, torch.ones(3, 128, 256))
+
+
+@pytest.fixture
+def data_set() -> PairsInMemory:
+    return PairsInMemory([pair_of(3 * n) for n in range(6)], "aabbcc")
+
+
+@given(seed=st.integers(0, 2**20), radius=st.floats(0.2, 1.0))
+def test_the_target_is_the_flat_lit_subject_before_the_old_background(seed, radius):
+    pair = pair_of(seed, radius)
+    expected = linear_to_srgb(pair.mask * colour(seed + 2) + (1 - pair.mask) * colour(seed + 1))
+    torch.testing.assert_close(target_picture(unchanged(pair)), expected, atol=0.01, rtol=0)
+
+
+def test_what_a_flat_picture_shows_outside_the_mask_does_not_count():
+    pair = pair_of(0)
+    elsewhere = torch.where(pair.mask > 0, pair.flat, torch.ones_like(pair.flat))
+    torch.testing.assert_close(
+        target_picture(unchanged(replace(pair, flat=elsewhere))), target_picture(unchanged(pair))
+    )
+
+
+def test_only_the_relit_picture_is_photographed(data_set):
+    """Crop, mirror and light are those of the render; the target's subject is as clean as before."""
+    varied, render = (
+        vary(data_set, 2, 3, config, torch.Generator().manual_seed(5)) for config in (ALWAYS, NEVER)
+    )
+    assert not torch.equal(varied.relit, render.relit)
+    for name in ("flat", "mask", "gains"):
+        assert torch.equal(getattr(varied, name), getattr(render, name))
+    assert varied.mirrored == render.mirrored
+    inside = (varied.mask == 1).expand(3, -1, -1)
+    torch.testing.assert_close(target_picture(varied)[inside], varied.flat[inside])
+    outside = (varied.mask == 0).expand(3, -1, -1)
+    torch.testing.assert_close(target_picture(varied)[outside], varied.relit[outside], atol=1e-6, rtol=0)
+
+
+def test_no_photography_is_the_augmented_render(data_set):
+    render = augment(data_set[2], data_set[3], NEVER, torch.Generator().manual_seed(5))
+    varied = vary(data_set, 2, 3, NEVER, torch.Generator().manual_seed(5))
+    assert torch.equal(varied.relit, render.relit)
+
+
+def test_another_background_comes_from_another_pair(data_set):
+    replacing = PhotographyConfig(share=1.0, background_replaced=1.0, vignetting=0.0, iso=(100, 100))
+    wall = torch.tensor([0.1, 0.8, 0.1])[:, None, None].expand(3, SIZE, SIZE)
+    pair = unchanged(data_set[0])
+    taken = photographed(pair, wall, replacing, torch.Generator().manual_seed(0))
+    corner = target_picture(taken)[:, :8, :8].mean(dim=(1, 2))
+    assert corner[1] > 2 * corner[0] and corner[1] > 2 * corner[2]
+
+
+def test_the_first_variant_is_the_pair_as_it_is(data_set, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.latent_cache._fingerprint", lambda *_: "test")
+    cache = build_latent_cache(PatchMeans(), data_set, 3, ALWAYS, 0, tmp_path)
+    for index in range(len(data_set)):
+        first = cache[3 * index]
+        expected = PatchMeans().encode(data_set[index].relit[None] * 2 - 1)[0]
+        torch.testing.assert_close(first.z, expected, atol=1e-3, rtol=1e-3)
+        assert not torch.allclose(cache[3 * index + 1].z, expected, atol=1e-3)
+
+
+class PatchMeans:
+    """A stand-in for a VAE: the mean of every 8 by 8 pixels."""
+
+    def parameters(self):
+        yield torch.zeros(1)
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(pictures, 8)

@@ -46,15 +46,15 @@ class DelitOptions:
     """How to run the pipeline.
 
     Attributes:
-        working_size: longest side in pixels that the network sees; None is what the heads were trained at, 0 the
-            picture's own size.
+        working_size: longest side in pixels that the network sees; 0 is what the heads were trained at. Smaller
+            pictures are not enlarged.
         detail_transfer: take the change of light from the network and everything else from the source.
         outside: what lies outside the mask, if there is one: "source", "black" or "transparent".
         clip: the batch is one clip in time rather than separate stills.
         env_pooling: for clips, one map for the shot ("shot") or one a frame ("frame").
     """
 
-    working_size: int | None = None
+    working_size: int = 0
     detail_transfer: bool = True
     outside: Outside = "source"
     clip: bool = False
@@ -219,10 +219,8 @@ class DelitPipeline:
         names = ("flat", "env", "z", "z_flat")
         return DelitResult(*(torch.cat([getattr(result, name) for result in results]) for name in names))
 
-    def _longest_side(self, options: DelitOptions) -> int | None:
-        if options.working_size is None:
-            return self.config.working_size
-        return options.working_size or None
+    def _longest_side(self, options: DelitOptions) -> int:
+        return options.working_size or self.config.working_size
 
 
 class _Steps:

@@ -47,14 +47,14 @@ def schema(search_aliases: list[str], **values: Any) -> io.Schema:
 def working_size_input() -> io.Input:
     return io.Int.Input(
         "working_size",
-        default=512,
+        default=0,
         min=0,
         max=4096,
         step=8,
         tooltip=(
-            "Longest side, in pixels, that the network sees. 512 is what the embedded heads were trained "
-            "at; 0 is the image's own size. Smaller images are not enlarged. With detail transfer the "
-            "result keeps the source's size and detail whatever this is."
+            "Longest side, in pixels, that the network sees. 0 is the size that the heads were trained at, "
+            "where they are best. Smaller images are not enlarged. With detail transfer the result keeps "
+            "the source's size and detail whatever this is."
         ),
     )
 

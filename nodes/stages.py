@@ -16,6 +16,7 @@ from ..delit_models.latent_notes import (
 )
 from ..delit_models.stages import decode_pictures, encode_images, finish
 from .comfy_vae import ComfyVAE
+from .delit_model import DelitModel
 from .schema import (
     CLIP,
     DelitModelType,
@@ -51,6 +52,14 @@ class DelitEncode(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="sRGB-coded images in [0, 1], at least 64 pixels on each side."
                 ),
+                DelitModelType.Input(
+                    "delit_model",
+                    optional=True,
+                    tooltip=(
+                        "The heads to encode for, which say at what size they were trained. Unconnected, a "
+                        "working_size of 0 is the image's own."
+                    ),
+                ),
                 working_size_input(),
                 mode_input(),
             ],
@@ -58,9 +67,17 @@ class DelitEncode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vae: object, image: torch.Tensor, working_size: int, mode: str) -> io.NodeOutput:
+    def execute(
+        cls,
+        vae: object,
+        image: torch.Tensor,
+        working_size: int,
+        mode: str,
+        delit_model: DelitModel | None = None,
+    ) -> io.NodeOutput:
         codec, clip = ComfyVAE(vae), mode == CLIP
-        z, framing = encode_images(codec, image, working_size or None, clip)
+        trained_at = delit_model.config.working_size if delit_model else None
+        z, framing = encode_images(codec, image, working_size or trained_at, clip)
         frames = len(image) if clip else None
         notes = LatentNotes(framing, frames, vae_probe=codec.probe(), vae_name=codec.name)
         return io.NodeOutput(make_latent(z, notes))

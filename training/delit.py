@@ -179,7 +179,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--outside", default="source", choices=("source", "black", "transparent"),
                         help="what goes outside the mask")  # fmt: skip
     parser.add_argument(
-        "--working_size", type=int, help="longest side in pixels that the network sees (0: all)"
+        "--working_size",
+        type=int,
+        default=0,
+        help="longest side in pixels that the network sees (0: as the heads were trained)",
     )
     parser.add_argument("--no_detail_transfer", action="store_true", help="show the VAE's own picture")
     parser.add_argument("--orientation", default="delit", help="orientation preset of the environment map")

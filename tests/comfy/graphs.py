@@ -10,7 +10,7 @@ from tests.comfy.comfyui import ComfyServer, Graph
 
 EMBEDDED_VAE = "embedded (narrow, CPU-friendly)"
 PORTRAIT_SETTINGS = {
-    "working_size": 512,
+    "working_size": 0,
     "mode": "stills",
     "detail_transfer": True,
     "outside": "source",
@@ -56,7 +56,14 @@ def stages(server: ComfyServer, image: np.ndarray, loader: dict[str, Any] | None
         "vae": loader or node("DelitLoadWanVAE", vae_name=EMBEDDED_VAE),
         "model": node("DelitLoadModel", model_name="embedded"),
         "image": node("TestTensor", file=server.put_array("image", image)),
-        "encode": node("DelitEncode", vae=["vae", 0], image=["image", 0], working_size=512, mode="stills"),
+        "encode": node(
+            "DelitEncode",
+            vae=["vae", 0],
+            image=["image", 0],
+            delit_model=["model", 0],
+            working_size=0,
+            mode="stills",
+        ),
         "apply": node("DelitApply", delit_model=["model", 0], latent=["encode", 0]),
         "decode": node(
             "DelitDecode",

@@ -75,7 +75,7 @@ def test_shipped_workflow(server: ComfyServer, name: str) -> None:
 def test_portrait_of_stills_of_any_size(server: ComfyServer, size: tuple[int, int]) -> None:
     images = graphs.picture(*size, batch=2, seed=1)
     assert server.run(graphs.portrait(server, images)).error is None
-    expected = embedded_pipeline()(torch.from_numpy(images), options=DelitOptions(working_size=512))
+    expected = embedded_pipeline()(torch.from_numpy(images))
     assert_equal(server.dumped("flat.npy"), expected.flat)
     assert_equal(server.dumped("env.npy"), expected.env)
     preview = server.dumped("preview.npy")
@@ -88,7 +88,7 @@ def test_portrait_with_a_mask_of_another_size_and_transparency(server: ComfyServ
     mask[:, 10:30, 10:30] = 1
     run = server.run(graphs.portrait(server, images, mask, outside="transparent"))
     assert run.error is None
-    options = DelitOptions(working_size=512, outside="transparent")
+    options = DelitOptions(outside="transparent")
     expected = embedded_pipeline()(torch.from_numpy(images), torch.from_numpy(mask), options)
     assert expected.flat.shape[-1] == 4
     assert_equal(server.dumped("flat.npy"), expected.flat)
@@ -98,7 +98,7 @@ def test_portrait_with_a_mask_of_another_size_and_transparency(server: ComfyServ
 def test_portrait_of_a_clip_of_any_length(server: ComfyServer, frames: int) -> None:
     clip = graphs.picture(64, 72, batch=frames, seed=3)
     assert server.run(graphs.portrait(server, clip, mode="clip")).error is None
-    expected = embedded_pipeline()(torch.from_numpy(clip), options=DelitOptions(working_size=512, clip=True))
+    expected = embedded_pipeline()(torch.from_numpy(clip), options=DelitOptions(clip=True))
     assert expected.flat.shape[0] == frames
     assert_equal(server.dumped("flat.npy"), expected.flat)
     assert_equal(server.dumped("env.npy"), expected.env)
@@ -107,7 +107,7 @@ def test_portrait_of_a_clip_of_any_length(server: ComfyServer, frames: int) -> N
 def test_stages_with_the_vae_of_cores_own_loader(server: ComfyServer) -> None:
     images = graphs.picture(104, 88, batch=2, seed=4)
     shutil.copy(EMBEDDED_VAE, server.models / "vae" / "narrow_wan.safetensors")
-    expected = embedded_pipeline()(torch.from_numpy(images), options=DelitOptions(working_size=512))
+    expected = embedded_pipeline()(torch.from_numpy(images))
     core_loader = graphs.node("VAELoader", vae_name="narrow_wan.safetensors")
     own_loader = graphs.node("DelitLoadWanVAE", vae_name="narrow_wan.safetensors")
     results = []
@@ -128,7 +128,7 @@ def test_cores_own_encode_and_decode_fit_delit_apply(server: ComfyServer) -> Non
     graph["encode"] = graphs.node("VAEEncode", pixels=["image", 0], vae=["vae", 0])
     graph["decode"] = graphs.node("VAEDecode", samples=["apply", 0], vae=["vae", 0])
     assert server.run(graph).error is None
-    options = DelitOptions(working_size=512, detail_transfer=False)
+    options = DelitOptions(detail_transfer=False)
     expected = embedded_pipeline()(torch.from_numpy(image), options=options)
     assert_equal(server.dumped("flat.npy"), expected.flat)
     assert_equal(server.dumped("env.npy"), expected.env)

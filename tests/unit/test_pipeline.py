@@ -46,7 +46,7 @@ def test_a_batch_of_stills_equals_one_at_a_time(pipe):
 def test_working_size_limits_the_latent_and_not_the_result(pipe):
     picture = torch.rand(1, 160, 320, 3)
     assert pipe(picture).z.shape[-2:] == (8, 16)  # the short side stays at 64
-    full = pipe(picture, options=DelitOptions(working_size=0))
+    full = pipe(picture, options=DelitOptions(working_size=4096))
     assert full.z.shape[-2:] == (20, 40) and full.flat.shape == picture.shape
 
 

@@ -18,6 +18,9 @@ from delit_models.wan_vae import WanVAE
 from .losses import DARK, irradiance
 from .pairs import PairDataset
 
+# Radiance that stands for black in a mean of logarithms.
+MEAN_FLOOR = 1e-3
+
 
 def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio of each picture, over all colours, inside the mask.
@@ -77,7 +80,7 @@ def evaluate_heads(
     device = next(vae.parameters()).device
     count = min(len(pairs), limit or len(pairs))
     sums: dict[str, float] = {}
-    for index in torch.linspace(0, len(pairs) - 1, count).long().tolist():
+    for index in spread(len(pairs), count):
         pair = pairs[index]
         relit, flat, mask, env = (x[None].to(device) for x in (pair.relit, pair.flat, pair.mask, pair.env))
         z = vae.encode(relit * 2 - 1)
@@ -99,6 +102,16 @@ def evaluate_heads(
         for name, value in scores.items():
             sums[name] = sums.get(name, 0.0) + value.item()
     return Evaluation(**{name: total / count for name, total in sums.items()}, pictures=count)
+
+
+def spread(length: int, count: int) -> list[int]:
+    """At most `count` places out of `length`, evenly spread from the first to the last."""
+    return torch.linspace(0, length - 1, min(length, count)).long().tolist()
+
+
+def geometric_mean(envs: Tensor) -> Tensor:
+    """The average light of maps [N, 3, H, W], of logarithms, so that one sun does not outweigh all else; [3, H, W]."""
+    return ((envs + MEAN_FLOOR).log().mean(dim=0).exp() - MEAN_FLOOR).clamp(min=0)
 
 
 def irradiance_error(light: Tensor, truth: Tensor) -> Tensor:

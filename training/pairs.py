@@ -22,11 +22,15 @@ from delit_models.image_files import read_image
 from delit_models.lat_long import resample_env
 
 Split = Literal["train", "test"]
+UNKNOWN = "unknown"
+PAIR_FILES = ("relit", "flat", "mask", "env_map")
+"""The fields of an index line that name files."""
 
 
 @dataclass(frozen=True)
 class PairRecord:
-    """One line of `index.jsonl`: whose picture, in what light, and where its files are (absolute paths)."""
+    """One line of `index.jsonl`: whose picture, in what light, and where its files are (absolute paths). One's own
+    pairs need not say what skin tone and what kind of light they show."""
 
     subject: str
     env: str
@@ -34,6 +38,8 @@ class PairRecord:
     flat: Path
     mask: Path
     env_map: Path
+    tone_group: str = UNKNOWN
+    light_kind: str = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ def read_index(data_root: str | Path, split: Split) -> list[PairRecord]:
             entry = json.loads(line)
             if entry["split"] != split:
                 continue
-            files = {name: root / entry[name] for name in ("relit", "flat", "mask", "env_map")}
-            records.append(PairRecord(subject=entry["subject"], env=entry["env"], **files))
+            files = {name: root / entry[name] for name in PAIR_FILES}
+            groups = {"tone_group": tone_group(entry), "light_kind": light_kind(entry)}
+            records.append(PairRecord(subject=entry["subject"], env=entry["env"], **files, **groups))
         except (ValueError, KeyError) as error:
             raise DelitError(
                 f"Line {number} of {index} cannot be read ({error!r}). Remove or repair it."
@@ -74,6 +81,21 @@ def read_index(data_root: str | Path, split: Split) -> list[PairRecord]:
     if not records:
         raise DelitError(f"{index} lists no pair of the “{split}” split.")
     return records
+
+
+def tone_group(entry: dict) -> str:
+    """The skin tone that an index line tells of, or "unknown"."""
+    return _told(entry, "person", "tone_group")
+
+
+def light_kind(entry: dict) -> str:
+    """The kind of light that an index line tells of, or "unknown"."""
+    return _told(entry, "light", "kind")
+
+
+def _told(entry: dict, what: str, detail: str) -> str:
+    told = entry.get(what)
+    return str(told.get(detail, UNKNOWN)) if isinstance(told, dict) else UNKNOWN
 
 
 class PairDataset(Dataset[Pair]):
@@ -96,6 +118,10 @@ class PairDataset(Dataset[Pair]):
                 f"{tuple(flat.shape[-2:])}, {tuple(mask.shape[-2:])}."
             )
         return Pair(relit[:3], flat[:3], mask[:1], self._map(record.env_map))
+
+    def light(self, index: int) -> Tensor:
+        """The environment map of a pair alone, [3, 128, 256], without reading its pictures."""
+        return self._map(self.records[index].env_map)
 
     def _picture(self, path: Path) -> Tensor:
         if path not in self._pictures:

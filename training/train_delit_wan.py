@@ -32,7 +32,7 @@ from .average import Average
 from .command_line import run_command
 from .latent_cache import AugmentConfig, LatentCache, LatentPair, build_latent_cache
 from .losses import HeadsLoss, channel_weights
-from .metrics import Evaluation, evaluate_heads
+from .metrics import Evaluation, evaluate_heads, geometric_mean
 from .pairs import PairDataset
 from .photography import PhotographyConfig
 
@@ -212,8 +212,7 @@ def _read_state(path: Path, device: str) -> dict:
 def _mean_env(cache: LatentCache) -> Tensor:
     """The average light of the training set in log radiance, [3, 128, 256]: the baseline that knows no picture."""
     sample = torch.linspace(0, len(cache) - 1, min(len(cache), 400)).long()
-    radiance = decode_env(cache.batch(sample).env_code)
-    return (radiance + 1e-3).log().mean(dim=0).exp() - 1e-3
+    return geometric_mean(decode_env(cache.batch(sample).env_code))
 
 
 def parse_arguments() -> argparse.Namespace:

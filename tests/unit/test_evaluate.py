@@ -1,0 +1,147 @@
+"""training.evaluate from end to end, on a tiny data set and untrained heads."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from delit_models.checkpoint import save_wan_vae
+from delit_models.errors import DelitError
+from delit_models.heads import DelitConfig, DelitHeads
+from delit_models.heads_file import HeadsInfo, save_heads, test_card
+from delit_models.image_files import read_image
+from delit_models.pipeline import DelitPipeline
+from delit_models.wan_vae import WanVAE, WanVAEConfig
+from training import evaluate
+from training.evaluation.measure import Evaluator, load_mean_env
+from training.evaluation.tables import PairScores, Summary, group_by, summarise
+from training.metrics import psnr
+from training.pairs import PairDataset
+from training.sphere_pairs import write_sphere_pairs
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> tuple[Path, Path]:
+    """A VAE and heads for it, both untrained: the VAE's file and the heads'."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    vae = WanVAE(WanVAEConfig(dim=8)).eval()
+    save_wan_vae(folder / "vae.safetensors", vae, torch.float32, {})
+    info = HeadsInfo("Untrained <heads>", "vae.safetensors", "Apache-2.0", {"steps": 0})
+    with torch.inference_mode():
+        probe = vae.encode(test_card())
+    heads = DelitHeads(DelitConfig(working_size=64))
+    save_heads(folder / "heads.safetensors", heads, probe, info)
+    return folder / "vae.safetensors", folder / "heads.safetensors"
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("spheres")
+    write_sphere_pairs(root, test_subjects=2)
+    lines = [json.loads(line) for line in (root / "index.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["subject"] == "sphere2":
+            line |= {"person": {"tone_group": "deep"}, "light": {"kind": line["env"]}}
+    (root / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return root
+
+
+def run(monkeypatch, weights: tuple[Path, Path], data_set: Path, report: Path, *more: object) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(report / "no weights here"))
+    vae, heads = weights
+    arguments = ("--weights", heads, "--wan_vae_checkpoint", vae, "--data_root", data_set, "--report", report)
+    monkeypatch.setattr("sys.argv", ["evaluate", *map(str, (*arguments, "--device", "cpu", *more))])
+    evaluate.evaluate(evaluate.parse_arguments())
+
+
+def strict_json(path: Path) -> dict:
+    """JSON as its grammar has it: NaN and Infinity are refused."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} in {path.name}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def test_the_report_has_every_pair_and_group_beside_its_baselines(
+    monkeypatch, weights, data_set, tmp_path, capsys
+):
+    run(monkeypatch, weights, data_set, tmp_path, "--pictures", 2)
+    printed = capsys.readouterr().out
+    assert (
+        "Untouched input" in printed and "LPIPS is left out" in printed and "4 pairs of 2 subjects" in printed
+    )
+
+    report = strict_json(tmp_path / "report.json")
+    assert report["pairs"] == 4
+    assert {"input", "flat", "flat_vae", "flat_ceiling", "env", "mean_env", "env_ceiling"} == set(
+        report["overall"]
+    )
+    assert "lpips" not in report["overall"]["flat"], "what was not measured is left out, not zero"
+    assert report["overall"]["env_ceiling"]["irradiance_error"]["mean"] < 0.01
+    assert report["by_tone_group"]["deep"]["pairs"] == report["by_tone_group"]["unknown"]["pairs"] == 2
+    assert report["by_light_kind"]["left"]["pairs"] == 1
+
+    rows = list(csv.DictReader((tmp_path / "report.csv").open(encoding="utf-8")))
+    assert [(row["subject"], row["env"]) for row in rows] == [
+        ("sphere2", "left"), ("sphere2", "right"), ("sphere3", "left"), ("sphere3", "right"),
+    ]  # fmt: skip
+    mean = sum(float(row["flat.psnr"]) for row in rows) / len(rows)
+    assert report["overall"]["flat"]["psnr"]["mean"] == pytest.approx(mean, abs=1e-3)
+
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Untrained &lt;heads&gt;" in page and "LPIPS is left out" in page
+    pictures = re.findall(r'<img src="([^"]+)"', page)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert read_image(tmp_path / picture).shape == (256, 3 * 256 + 256 + 3 * 128, 3)
+
+
+def test_scores_are_those_of_the_pair(weights, data_set):
+    pipe = DelitPipeline.load(*weights)
+    pairs = PairDataset(data_set, "test")
+    evaluator = Evaluator(pipe, pairs, load_mean_env(data_set))
+    scores, pair = evaluator.score(1), pairs[1]
+    assert (scores.tone_group, scores.light_kind) == ("deep", "right")
+    expected = psnr(pair.relit[None], pair.flat[None], pair.mask[None]).item()
+    assert scores.scores["input"]["psnr"] == pytest.approx(expected, abs=1e-4)
+    # What is measured is what a user gets from the pipeline.
+    used = pipe(pair.relit.permute(1, 2, 0)[None]).flat.permute(0, 3, 1, 2)
+    torch.testing.assert_close(evaluator.run(1).pictures["flat"], used)
+
+
+def test_without_training_pairs_the_mean_light_is_left_out(monkeypatch, weights, tmp_path, capsys):
+    write_sphere_pairs(tmp_path / "data", train_subjects=0, test_subjects=1)
+    run(monkeypatch, weights, tmp_path / "data", tmp_path / "report", "--pictures", 0, "--limit", 1)
+    assert "mean environment is left out" in capsys.readouterr().out
+    report = strict_json(tmp_path / "report" / "report.json")
+    assert report["pairs"] == 1 and "mean_env" not in report["overall"]
+    assert not (tmp_path / "report" / "pictures").exists()
+
+
+def test_a_limit_of_nothing_and_an_empty_mask_are_refused(monkeypatch, weights, data_set, tmp_path):
+    with pytest.raises(DelitError, match="--limit is 0"):
+        run(monkeypatch, weights, data_set, tmp_path, "--limit", 0)
+    pairs = PairDataset(data_set, "test")
+    pairs._pictures[pairs.records[0].mask] = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    with pytest.raises(DelitError, match="mask of sphere2/left is empty"):
+        Evaluator(DelitPipeline.load(*weights), pairs).score(0)
+
+
+def test_means_leave_out_what_has_no_value():
+    pairs = [
+        PairScores("a", "e", tone, "hdri", {"env": {"peak_direction": value}})
+        for tone, value in (("deep", 10.0), ("deep", float("nan")), ("fair", 40.0), ("deep", 13.0))
+    ]
+    assert summarise(pairs) == {"env": {"peak_direction": Summary(21.0, 13.0, 3)}}
+    assert [(name, len(own)) for name, own in group_by(pairs, "tone_group").items()] == [
+        ("deep", 3),
+        ("fair", 1),
+    ]
+    assert Summary.of([float("nan")]).count == 0

@@ -1,0 +1,86 @@
+"""How close one picture is to another inside a mask. Pictures are [1, 3, H, W], sRGB-coded in [0, 1]; masks
+[1, 1, H, W] in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
+
+from delit_models.errors import DelitError
+
+from ..metrics import psnr
+from .light_metrics import best_scale
+
+PerceptualDistance = Callable[[Tensor, Tensor, Tensor], float]
+
+_BACKBONES = {
+    "alex": AlexNet_Weights.IMAGENET1K_V1,
+    "vgg": VGG16_Weights.IMAGENET1K_V1,
+    "squeeze": SqueezeNet1_1_Weights.IMAGENET1K_V1,
+}
+LPIPS_NETS = tuple(_BACKBONES)
+
+
+def compare_pictures(
+    picture: Tensor, truth: Tensor, mask: Tensor, lpips: PerceptualDistance | None
+) -> dict[str, float]:
+    """All metrics of a picture against the true one. Names as in `tables.PICTURE_METRICS`."""
+    scores = {
+        "psnr": psnr(picture, truth, mask).item(),
+        "si_psnr": si_psnr(picture, truth, mask),
+        "ssim": masked_ssim(picture, truth, mask),
+    }
+    return scores if lpips is None else scores | {"lpips": lpips(picture, truth, mask)}
+
+
+def si_psnr(picture: Tensor, truth: Tensor, mask: Tensor) -> float:
+    """PSNR in dB after the one factor on the picture's coded values that makes it highest: exposure forgiven.
+
+    A factor on sRGB-coded values is nearly one on light too, as the coding is nearly a power; taken on the values
+    that the PSNR is computed from, it can only raise it.
+    """
+    return psnr(best_scale(picture, truth, mask) * picture, truth, mask).item()
+
+
+def masked_ssim(picture: Tensor, truth: Tensor, mask: Tensor) -> float:
+    """Mean structural similarity inside the mask, of the pictures with all else painted black (so that what is
+    behind the subject does not count where the 11 pixel window reaches over the edge)."""
+    _, similarity = structural_similarity_index_measure(
+        picture * mask, truth * mask, data_range=1.0, return_full_image=True
+    )
+    return ((similarity * mask).sum() / (mask.sum() * similarity.shape[1]).clamp(min=1e-8)).item()
+
+
+def load_lpips(net: str, download: bool = False) -> PerceptualDistance:
+    """LPIPS (lower is closer) of pictures with all outside the mask painted black, over the whole picture.
+
+    Args:
+        net: "alex", "vgg" or "squeeze": the network whose features are compared.
+        download: fetch the network's weights if they are not on this machine.
+
+    Raises:
+        DelitError: if the weights are not there, or could not be fetched.
+    """
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / Path(_BACKBONES[net].url).name
+    if not (weights.is_file() or download):
+        raise DelitError(
+            f"the weights of its network “{net}” are not on this machine. Add --download_lpips where there is a "
+            f"network connection, or put {weights.name} into torch's hub folder, under checkpoints"
+        )
+    try:
+        metric = LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True)
+    except (OSError, RuntimeError) as error:
+        raise DelitError(f"the weights of its network “{net}” could not be loaded ({error})") from error
+
+    def distance(picture: Tensor, truth: Tensor, mask: Tensor) -> float:
+        value = metric((picture * mask).clamp(0, 1), (truth * mask).clamp(0, 1)).item()
+        metric.reset()
+        return value
+
+    return distance

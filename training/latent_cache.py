@@ -23,11 +23,12 @@ from tqdm import tqdm
 from delit_models.atomic_write import atomic_write
 from delit_models.color import linear_to_srgb, srgb_to_linear
 from delit_models.env_codec import MAX_RADIANCE, encode_env
+from delit_models.errors import DelitError
 from delit_models.images import VAE_STRIDE
 from delit_models.wan_vae import WanVAE
 
 from .backgrounds import what_is_behind
-from .pairs import Pair, PairDataset
+from .pairs import Pair, Pairs, Record
 from .photography import PhotographyConfig, photograph
 
 # Another background comes from one of so many pairs before: near in the data set, where a reader of shards still is.
@@ -157,7 +158,7 @@ def target_picture(pair: Augmented) -> Tensor:
 
 
 def vary(
-    dataset: PairDataset, index: int, other: int, config: AugmentConfig, generator: torch.Generator
+    dataset: Pairs, index: int, other: int, config: AugmentConfig, generator: torch.Generator
 ) -> Augmented:
     """One augmented and photographed variant of a pair; `other` is a pair of the same subject."""
     varied = augment(dataset[index], dataset[other], config, generator)
@@ -167,7 +168,7 @@ def vary(
 
 
 def build_latent_cache(
-    vae: WanVAE, dataset: PairDataset, variants: int, config: AugmentConfig, seed: int, folder: Path
+    vae: WanVAE, dataset: Pairs, variants: int, config: AugmentConfig, seed: int, folder: Path
 ) -> LatentCache:
     """Encode every pair `variants` times: first as it is, then augmented. Kept in `folder` and read from there if
     it was made from the same pairs, VAE and settings before."""
@@ -176,7 +177,9 @@ def build_latent_cache(
         return LatentCache(torch.load(cache_file, weights_only=True))
     companions = _companions(dataset)
     rows: dict[str, list[Tensor]] = {}
+    size = dataset[0].relit.shape[-2:]
     for index in tqdm(range(len(dataset)), desc="encoding", mininterval=5):
+        _check_size(dataset.records[index], dataset[index], size)
         among = companions[dataset.records[index].subject]
         for variant in range(variants):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 1009 + variant)
@@ -186,10 +189,21 @@ def build_latent_cache(
             for name, value in row.items():
                 rows.setdefault(name, []).append(value)
     tensors = {name: torch.stack(values) for name, values in rows.items()}
-    tensors["env"] = torch.stack([dataset[index].env.half() for index in range(len(dataset))])
+    tensors["env"] = torch.stack([dataset.light(index).half() for index in range(len(dataset))])
     with atomic_write(cache_file) as temporary:
         torch.save(tensors, temporary)
     return LatentCache(tensors)
+
+
+def _check_size(record: Record, pair: Pair, size: torch.Size) -> None:
+    """Refuse a pair of another size than the first when it comes up, not when all have been encoded."""
+    height, width = pair.relit.shape[-2:]
+    if (height, width) != size or height % VAE_STRIDE or width % VAE_STRIDE:
+        raise DelitError(
+            f"The pictures of {record.subject}/{record.env} are {width} × {height}, the first pair's {size[1]} × "
+            f"{size[0]}. Training takes pictures of one size, whose sides are multiples of {VAE_STRIDE}: scale or crop "
+            "them."
+        )
 
 
 def _encode(vae: WanVAE, varied: Augmented) -> dict[str, Tensor]:
@@ -214,7 +228,7 @@ def _background_of(pair: Pair) -> Tensor | None:
     return linear_to_srgb(what_is_behind(srgb_to_linear(pair.relit), pair.mask))
 
 
-def _companions(dataset: PairDataset) -> dict[str, list[int]]:
+def _companions(dataset: Pairs) -> dict[str, list[int]]:
     """The numbers of the pairs of every subject, whose pictures differ in nothing but light."""
     companions: dict[str, list[int]] = {}
     for number, record in enumerate(dataset.records):
@@ -234,11 +248,11 @@ def _crop(pictures: Tensor, closest: float, generator: torch.Generator) -> Tenso
     return rearrange(enlarged, "1 c h w -> c h w").clamp(0, 1)
 
 
-def _fingerprint(vae: WanVAE, dataset: PairDataset, variants: int, config: AugmentConfig, seed: int) -> str:
+def _fingerprint(vae: WanVAE, dataset: Pairs, variants: int, config: AugmentConfig, seed: int) -> str:
     """Changes with anything that changes the latents."""
     digest = hashlib.sha256(json.dumps([variants, asdict(config), seed]).encode())
-    for record in dataset.records:
-        digest.update(f"{record.relit}{record.relit.stat().st_mtime_ns}".encode())
+    for index in range(len(dataset)):
+        digest.update(dataset.stamp(index).encode())
     for parameter in vae.encoder.parameters():
         digest.update(parameter.detach().float().mean().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,14 +1,17 @@
 """Reading a data set folder: the pairs of relit and flat-lit pictures, their masks and environment maps.
 
-The folder's layout is written by `training.generate_toy_dataset`, or by hand for one's own pairs (README).
+The folder's layout is written by `training.generate_toy_dataset`, or by hand for one's own pairs (docs/own_data.md).
+`training.shards` reads the same pairs from WebDataset shards.
 """
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from einops import rearrange
@@ -25,6 +28,15 @@ Split = Literal["train", "test"]
 UNKNOWN = "unknown"
 PAIR_FILES = ("relit", "flat", "mask", "env_map")
 """The fields of an index line that name files."""
+
+
+class Record(Protocol):
+    """What is known of a pair without reading its pictures, wherever it is kept."""
+
+    subject: str
+    env: str
+    tone_group: str
+    light_kind: str
 
 
 @dataclass(frozen=True)
@@ -60,27 +72,41 @@ class Pair:
 def read_index(data_root: str | Path, split: Split) -> list[PairRecord]:
     """The pairs of one split. Raises DelitError if the folder or its index is missing, damaged or empty."""
     root = Path(data_root)
-    index = root / "index.jsonl"
+    records = [_record(root, entry) for entry in read_entries(root) if entry["split"] == split]
+    if not records:
+        raise DelitError(f"{root / 'index.jsonl'} lists no pair of the “{split}” split.")
+    return records
+
+
+def read_entries(data_root: str | Path) -> list[dict]:
+    """The lines of `index.jsonl` as they are, of all splits, each with all that a pair needs.
+
+    Raises DelitError if the folder or its index is missing or damaged.
+    """
+    index = Path(data_root) / "index.jsonl"
     if not index.is_file():
         raise DelitError(
-            f"{root} is no data set: it has no index.jsonl. Make one with training.generate_toy_dataset."
+            f"{data_root} is no data set: it has no index.jsonl. Make one with training.generate_toy_dataset."
         )
-    records = []
+    entries = []
     for number, line in enumerate(index.read_text().splitlines(), start=1):
         try:
             entry = json.loads(line)
-            if entry["split"] != split:
-                continue
-            files = {name: root / entry[name] for name in PAIR_FILES}
-            groups = {"tone_group": tone_group(entry), "light_kind": light_kind(entry)}
-            records.append(PairRecord(subject=entry["subject"], env=entry["env"], **files, **groups))
-        except (ValueError, KeyError) as error:
+            for key in ("subject", "env", "split", *PAIR_FILES):
+                if not isinstance(entry[key], str):
+                    raise ValueError(f"{key} is no text")
+            entries.append(entry)
+        except (ValueError, KeyError, TypeError) as error:
             raise DelitError(
                 f"Line {number} of {index} cannot be read ({error!r}). Remove or repair it."
             ) from error
-    if not records:
-        raise DelitError(f"{index} lists no pair of the “{split}” split.")
-    return records
+    return entries
+
+
+def _record(root: Path, entry: dict) -> PairRecord:
+    files = {name: root / entry[name] for name in PAIR_FILES}
+    groups = {"tone_group": tone_group(entry), "light_kind": light_kind(entry)}
+    return PairRecord(subject=entry["subject"], env=entry["env"], **files, **groups)
 
 
 def tone_group(entry: dict) -> str:
@@ -98,42 +124,82 @@ def _told(entry: dict, what: str, detail: str) -> str:
     return str(told.get(detail, UNKNOWN)) if isinstance(told, dict) else UNKNOWN
 
 
-class PairDataset(Dataset[Pair]):
-    """The pairs of one split, kept in memory as bytes and half floats after they are first read."""
+class Pairs(Dataset[Pair], ABC):
+    """The pairs of one split, in a folder or in shards.
 
-    def __init__(self, data_root: str | Path, split: Split) -> None:
-        self.records = read_index(data_root, split)
-        self._pictures: dict[Path, Tensor] = {}
-        self._maps: dict[Path, Tensor] = {}
+    Attributes:
+        records: what is known of each pair, in the order of their numbers.
+    """
+
+    records: Sequence[Record]
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> Pair:
-        record = self.records[index]
-        relit, flat, mask = (self._picture(path) for path in (record.relit, record.flat, record.mask))
-        if not relit.shape[-2:] == flat.shape[-2:] == mask.shape[-2:]:
-            raise DelitError(
-                f"{record.relit}, its flat-lit picture and its mask differ in size: {tuple(relit.shape[-2:])}, "
-                f"{tuple(flat.shape[-2:])}, {tuple(mask.shape[-2:])}."
-            )
-        return Pair(relit[:3], flat[:3], mask[:1], self._map(record.env_map))
+    @abstractmethod
+    def __getitem__(self, index: int) -> Pair: ...
 
+    @abstractmethod
     def light(self, index: int) -> Tensor:
         """The environment map of a pair alone, [3, 128, 256], without reading its pictures."""
-        return self._map(self.records[index].env_map)
+
+    @abstractmethod
+    def stamp(self, index: int) -> str:
+        """A text that is another one when the pair's files are others."""
+
+
+class PairDataset(Pairs):
+    """The pairs of one split of a folder, kept in memory as bytes and half floats after they are first read."""
+
+    def __init__(self, data_root: str | Path, split: Split) -> None:
+        self.records: list[PairRecord] = read_index(data_root, split)
+        self._pictures: dict[Path, Tensor] = {}
+        self._maps: dict[Path, Tensor] = {}
+
+    def __getitem__(self, index: int) -> Pair:
+        record = self.records[index]
+        pictures = [self._picture(path) for path in (record.relit, record.flat, record.mask)]
+        return unpack_pair(f"{record.subject}/{record.env}", *pictures, self._map(record.env_map))
+
+    def light(self, index: int) -> Tensor:
+        return self._map(self.records[index].env_map).float()
+
+    def stamp(self, index: int) -> str:
+        record = self.records[index]
+        return f"{record.relit}{record.relit.stat().st_mtime_ns}"
 
     def _picture(self, path: Path) -> Tensor:
         if path not in self._pictures:
-            picture = rearrange(read_image(path), "h w c -> c h w")
-            self._pictures[path] = (picture * 255).round().to(torch.uint8)
-        return self._pictures[path].float() / 255
+            self._pictures[path] = read_picture(path)
+        return self._pictures[path]
 
     def _map(self, path: Path) -> Tensor:
         if path not in self._maps:
-            radiance = resample_env(read_env_map(path).radiance, ENV_HEIGHT, ENV_WIDTH)
-            self._maps[path] = rearrange(radiance, "h w c -> c h w").half()
-        return self._maps[path].float()
+            self._maps[path] = read_light(path)
+        return self._maps[path]
+
+
+def read_picture(path: Path) -> Tensor:
+    """A picture's bytes, [C, H, W]."""
+    picture = rearrange(read_image(path), "h w c -> c h w")
+    return (picture * 255).round().to(torch.uint8)
+
+
+def read_light(path: Path) -> Tensor:
+    """A map of any size as half floats [3, 128, 256]."""
+    radiance = resample_env(read_env_map(path).radiance, ENV_HEIGHT, ENV_WIDTH)
+    return rearrange(radiance, "h w c -> c h w").half()
+
+
+def unpack_pair(name: str, relit: Tensor, flat: Tensor, mask: Tensor, light: Tensor) -> Pair:
+    """A pair from what `read_picture` and `read_light` gave; `name` says in a DelitError which one does not fit."""
+    sizes = {key: tuple(x.shape[-2:]) for key, x in (("relit", relit), ("flat", flat), ("mask", mask))}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{key} {width} × {height}" for key, (height, width) in sizes.items())
+        raise DelitError(f"The pictures of {name} differ in size ({told}). Make them equal.")
+    if min(relit.shape[0], flat.shape[0]) < 3:
+        raise DelitError(f"The relit or the flat-lit picture of {name} is grey. Give both in colour.")
+    return Pair(relit[:3].float() / 255, flat[:3].float() / 255, mask[:1].float() / 255, light.float())
 
 
 def collate(pairs: list[Pair]) -> Pair:

@@ -33,8 +33,9 @@ from .command_line import run_command
 from .latent_cache import AugmentConfig, LatentCache, LatentPair, build_latent_cache
 from .losses import HeadsLoss, channel_weights
 from .metrics import Evaluation, evaluate_heads, geometric_mean
-from .pairs import PairDataset
+from .pairs import Pairs
 from .photography import PhotographyConfig
+from .shards import open_pairs
 
 HEADS_FILE = "delit_heads.safetensors"
 STATE_FILE = "checkpoint.pt"
@@ -149,8 +150,8 @@ def train(arguments: argparse.Namespace) -> None:
     )
     output = Path(arguments.output_dir)
     vae = load_wan_vae(arguments.wan_vae_checkpoint, arguments.device)
-    pairs = PairDataset(arguments.data_root, "train")
-    test_pairs = PairDataset(arguments.data_root, "test")
+    pairs = open_pairs(arguments.data_root, "train")
+    test_pairs = open_pairs(arguments.data_root, "test")
     augmentation = AugmentConfig(photography=PhotographyConfig(share=arguments.photographed))
     cache = build_latent_cache(vae, pairs, config.variants, augmentation, config.seed, output)
     trainer = Trainer(config, vae, cache, working_size=max(pairs[0].relit.shape[-2:]))
@@ -175,7 +176,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def save(
-    trainer: Trainer, vae: WanVAE, test_pairs: PairDataset, mean_env: Tensor, arguments: argparse.Namespace
+    trainer: Trainer, vae: WanVAE, test_pairs: Pairs, mean_env: Tensor, arguments: argparse.Namespace
 ) -> None:
     """Measure on held-out pairs, then write the heads and the state to go on from."""
     output = Path(arguments.output_dir)
@@ -221,7 +222,9 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--wan_vae_checkpoint", required=True, help="the VAE to train heads for")
-    parser.add_argument("--data_root", required=True, help="data set folder (training.generate_toy_dataset)")
+    parser.add_argument(
+        "--data_root", required=True, help="data set folder, or folder of its shards (training.make_shards)"
+    )
     parser.add_argument("--output_dir", required=True, help="where heads, state and cached latents go")
     parser.add_argument("--batch_size", type=int, default=default.batch_size, help="pairs a step")
     parser.add_argument(

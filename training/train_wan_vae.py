@@ -27,8 +27,8 @@ from delit_models.wan_vae import WanVAE, WanVAEConfig
 from .average import Average
 from .command_line import run_command
 from .metrics import psnr
-from .pairs import PairDataset
 from .patch_code import PatchCode, prepare_decoder, set_linear_encoder
+from .shards import open_pairs
 
 EMA_DECAY = 0.995
 SCALES = (0.6, 1.4)
@@ -140,7 +140,7 @@ def reconstruction_psnr(vae: WanVAE, pictures: Tensor) -> float:
 
 def load_pictures(data_root: str, split: str) -> Tensor:
     """Every relit picture of a split, and every subject's flat-lit one once: bytes [N, 3, H, W]."""
-    dataset = PairDataset(data_root, split)
+    dataset = open_pairs(data_root, split)
     pictures, flats = [], {}
     for record, pair in zip(dataset.records, dataset, strict=True):
         pictures.append((pair.relit * 255).round().to(torch.uint8))
@@ -200,7 +200,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_root", required=True, help="data set folder (training.generate_toy_dataset)")
+    parser.add_argument(
+        "--data_root", required=True, help="data set folder, or folder of its shards (training.make_shards)"
+    )
     parser.add_argument("--output", required=True, help="the VAE's .safetensors file")
     parser.add_argument("--width", type=int, default=default.width, help="channels at full size (Wan: 96)")
     parser.add_argument("--steps", type=int, default=default.steps, help="steps in all")

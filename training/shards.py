@@ -1,0 +1,207 @@
+"""Reading pairs from WebDataset shards: plain .tar files in which a pair's files follow each other under one name.
+
+    train-000000.tar: 0000000-s00000-e000.relit.png, ….flat.png, ….mask.png, ….env.exr, ….json, 0000001-…
+
+`training.make_shards` writes them. A few large files travel and stream better than many small ones. They are read
+here in place: a shard's table of contents is read once, then a pair is one seek and one read away, in any order;
+nothing is unpacked, and only the latest pairs are in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tempfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from delit_models.errors import DelitError
+
+from .pairs import (
+    Pair,
+    PairDataset,
+    Pairs,
+    Split,
+    light_kind,
+    read_light,
+    read_picture,
+    tone_group,
+    unpack_pair,
+)
+
+MEMBERS = ("relit", "flat", "mask", "env")
+"""What a pair's files are called in a shard, between its key and the suffix."""
+
+# Pairs kept as they were read: a pair's companions and neighbours are asked for soon again.
+_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where in its shard a file is: the offset of its first byte, its length, and its suffix (".png")."""
+
+    offset: int
+    size: int
+    suffix: str
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """A pair in a shard."""
+
+    subject: str
+    env: str
+    tone_group: str
+    light_kind: str
+    shard: Path
+    key: str
+    members: dict[str, Member]
+
+
+def open_pairs(data_root: str | Path, split: Split) -> Pairs:
+    """The pairs of one split of a data set folder, or of a folder of shards.
+
+    Raises DelitError if it is neither, or has no pair of the split.
+    """
+    root = Path(data_root)
+    if not (root / "index.jsonl").is_file() and any(root.glob("*.tar")):
+        return ShardDataset(root, split)
+    return PairDataset(root, split)
+
+
+class ShardDataset(Pairs):
+    """The pairs of one split in a folder's shards, in the order of the shards."""
+
+    def __init__(self, data_root: str | Path, split: Split) -> None:
+        self.records: list[ShardRecord] = read_shards(Path(data_root), split)
+        self._latest: OrderedDict[int, tuple[Tensor, ...]] = OrderedDict()
+
+    def __getitem__(self, index: int) -> Pair:
+        record = self.records[index]
+        return unpack_pair(f"{record.key} in {record.shard}", *self._packed(index))
+
+    def light(self, index: int) -> Tensor:
+        if index in self._latest:
+            return self._latest[index][-1].float()
+        return _read(self.records[index], ("env",))[0].float()
+
+    def stamp(self, index: int) -> str:
+        record = self.records[index]
+        return f"{record.shard}{record.shard.stat().st_mtime_ns}{record.key}"
+
+    def _packed(self, index: int) -> tuple[Tensor, ...]:
+        """The pair as `unpack_pair` takes it."""
+        index %= len(self)
+        if index not in self._latest:
+            self._latest[index] = _read(self.records[index], MEMBERS)
+            if len(self._latest) > _KEPT:
+                self._latest.popitem(last=False)
+        self._latest.move_to_end(index)
+        return self._latest[index]
+
+
+def read_shards(root: Path, split: Split) -> list[ShardRecord]:
+    """Where every pair of a split is. Raises DelitError for shards that are missing, damaged or incomplete."""
+    shards = sorted(root.glob(f"{split}-*.tar"))
+    expected = _expected_pairs(root, split)
+    missing = sorted(set(expected) - {shard.name for shard in shards})
+    if missing:
+        raise DelitError(
+            f"{root} lacks {', '.join(missing)}, which its dataset.json lists. Copy what is missing, or make the "
+            "shards anew with training.make_shards."
+        )
+    records = []
+    for shard in shards:
+        found = _contents(shard)
+        if len(found) != expected.get(shard.name, len(found)):
+            raise DelitError(
+                f"{shard} holds {len(found)} pairs, dataset.json says {expected[shard.name]}: it was cut short. Copy "
+                "it again, or make the shards anew with training.make_shards."
+            )
+        records += found
+    if not records:
+        raise DelitError(f"{root} has no shard of the “{split}” split ({split}-*.tar).")
+    return records
+
+
+def _expected_pairs(root: Path, split: Split) -> dict[str, int]:
+    """How many pairs each shard has by dataset.json. Shards of another origin need not have one."""
+    description = root / "dataset.json"
+    if not description.is_file():
+        return {}
+    try:
+        return dict(json.loads(description.read_text()).get("shards", {}).get(split, {}))
+    except (ValueError, AttributeError) as error:
+        raise DelitError(f"{description} cannot be read ({error}). Copy it again, or remove it.") from error
+
+
+def _contents(shard: Path) -> list[ShardRecord]:
+    """The pairs of one shard, by its headers and the pairs' descriptions alone."""
+    members: dict[str, dict[str, Member]] = {}
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for entry in archive:
+                # WebDataset's rule: the key ends at the first dot of the file's name.
+                folder, _, name = entry.name.rpartition("/")
+                stem, _, rest = name.partition(".")
+                part, dot, suffix = rest.rpartition(".")
+                if entry.isfile():
+                    member = Member(entry.offset_data, entry.size, f".{suffix}")
+                    members.setdefault(f"{folder}/{stem}" if folder else stem, {})[part or suffix] = member
+    except (tarfile.TarError, OSError) as error:
+        raise DelitError(
+            f"{shard} cannot be read ({error}): it is no plain .tar, or damaged. Copy it again, or make the shards "
+            "anew with training.make_shards."
+        ) from error
+    return [_record(shard, key, own) for key, own in members.items()]
+
+
+def _record(shard: Path, key: str, members: dict[str, Member]) -> ShardRecord:
+    missing = [name for name in (*MEMBERS, "json") if name not in members]
+    if missing:
+        raise DelitError(
+            f"{key} in {shard} has no {', '.join(missing)}: the shard was cut short, or is no shard of pairs. A pair "
+            f"is KEY.relit.png, .flat.png, .mask.png, .env.exr and .json; training.make_shards writes that."
+        )
+    try:
+        entry = json.loads(_bytes(shard, members["json"]))
+        subject, env = entry["subject"], entry["env"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DelitError(
+            f"{key}.json in {shard} cannot be read ({error!r}). It needs at least “subject” and “env”."
+        ) from error
+    return ShardRecord(subject, env, tone_group(entry), light_kind(entry), shard, key, members)
+
+
+def _read(record: ShardRecord, names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """Some of a pair's files: pictures as bytes [C, H, W], the light as half floats [3, 128, 256]."""
+    tensors = []
+    # The libraries that know all the kinds of pictures want files.
+    with tempfile.TemporaryDirectory(prefix="delit-") as folder:
+        for name in names:
+            member = record.members[name]
+            file = Path(folder, name + member.suffix)
+            try:
+                file.write_bytes(_bytes(record.shard, member))
+                tensors.append(read_light(file) if name == "env" else read_picture(file))
+            except DelitError as error:
+                told = str(error).replace(str(file), f"{record.key}.{file.name} in {record.shard}")
+                raise DelitError(told) from error
+    return tuple(tensors)
+
+
+def _bytes(shard: Path, member: Member) -> bytes:
+    try:
+        with open(shard, "rb") as file:
+            file.seek(member.offset)
+            content = file.read(member.size)
+    except OSError as error:
+        raise DelitError(f"{shard} cannot be read: {error.strerror or error}. Is it still there?") from error
+    if len(content) < member.size:
+        raise DelitError(
+            f"{shard} ends in the middle of a file: it was cut short. Copy it again, or make the shards anew."
+        )
+    return content

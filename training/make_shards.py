@@ -3,7 +3,7 @@
     python -m training.make_shards data --output shards
 
 Training takes the folder of shards wherever it takes the data set: `--data_root shards`. The same data set gives the
-same shards, byte for byte. They are written beside the folder (`shards.partial`) and appear in it all at once.
+same shards, byte for byte. They are written beside the folder (`.shards.partial`) and appear in it all at once.
 """
 
 from __future__ import annotations
@@ -67,14 +67,18 @@ def make_shards(
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which takes its place and name only when it is whole."""
+    folder = folder.resolve()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DelitError(f"{folder} is not empty. Choose another folder for the shards, or empty it first.")
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(f".{folder.name}.partial")
     try:
         # What a killed run left.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
+        if folder.exists():
+            # Windows puts nothing in the place of a folder, even of an empty one.
+            folder.rmdir()
         os.replace(partial, folder)
     except OSError as error:
         raise DelitError(
@@ -91,9 +95,8 @@ def _write_shard(path: Path, root: Path, entries: list[dict], first: int, also: 
             key = f"{number:07d}-{_plain(entry['subject'])}-{_plain(entry['env'])}"
             for field in (*PAIR_FILES, *also):
                 file = _named_file(entry, field, root)
-                _add(
-                    shard, f"{key}.{_MEMBER_NAMES.get(field, field)}{file.suffix.lower()}", file.read_bytes()
-                )
+                part = _MEMBER_NAMES.get(field, field)
+                _add(shard, f"{key}.{part}{file.suffix.lower()}", file.read_bytes())
             told = {name: value for name, value in entry.items() if not _names_a_file(value, root)}
             _add(shard, f"{key}.json", json.dumps(told, sort_keys=True).encode())
 

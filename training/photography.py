@@ -78,6 +78,9 @@ class PhotographyConfig:
         for name in ("share", "background_replaced", "background_blurred", "toe", "shoulder"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DelitError(f"{name} of the photography is {getattr(self, name)}; give 0 to 1.")
+        for name in ("background_blur", "defocus", "motion", "vignetting", "contrast", "sharpening"):
+            if not getattr(self, name) >= 0:
+                raise DelitError(f"{name} of the photography is {getattr(self, name)}; give 0 or more.")
         if not 0 < self.smallest_scale <= 1:
             raise DelitError(f"smallest_scale is {self.smallest_scale}; give more than 0, at most 1.")
         if not 0 < self.iso[0] <= self.iso[1]:

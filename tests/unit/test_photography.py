@@ -90,6 +90,7 @@ def test_no_share_leaves_the_render():
     [
         ({"share": 1.5}, "share"),
         ({"toe": 1.2}, "toe"),
+        ({"defocus": -0.1}, "defocus"),
         ({"smallest_scale": 0.0}, "smallest_scale"),
         ({"iso": (3200.0, 100.0)}, "iso"),
         ({"jpeg_quality": (0, 95)}, "jpeg_quality"),

@@ -140,7 +140,7 @@ def test_a_failure_leaves_nothing(data_set, tmp_path):
 
 
 def test_what_a_killed_run_left_is_no_obstacle(data_set, shards, tmp_path):
-    partial = tmp_path / "second.partial"
+    partial = tmp_path / ".second.partial"
     partial.mkdir()
     (partial / "train-000007.tar").write_bytes(b"cut short")
     make_shards(data_set, tmp_path / "second")

@@ -20,6 +20,7 @@ from training.latent_cache import AugmentConfig, build_latent_cache
 from training.make_shards import make_shards
 from training.pairs import PairDataset
 from training.shards import ShardDataset, open_pairs
+from training.train_wan_vae import load_pictures
 
 SIZE = 64
 
@@ -241,6 +242,12 @@ def test_training_reads_shards_as_it_reads_the_folder(data_set, shards, tmp_path
     for name, tensor in caches[0].tensors.items():
         assert torch.equal(tensor, caches[1].tensors[name]), name
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_the_vaes_training_takes_shards(data_set, shards):
+    folder, packed = (load_pictures(str(root), "train") for root in (data_set, shards))
+    assert folder.shape == packed.shape == (6 + 3, 3, SIZE, SIZE)
+    assert folder.float().sum() == packed.float().sum()
 
 
 def test_the_command_says_what_it_made(data_set, tmp_path, monkeypatch, capsys):

@@ -12,8 +12,6 @@ from delit_models.errors import DelitError
 from delit_models.image_files import read_env_map, read_image, write_image
 from delit_models.lat_long import resample_env
 
-from .dataset import read_index
-
 _TILE = 192
 
 
@@ -29,21 +27,34 @@ def _tile(image: torch.Tensor) -> torch.Tensor:
     return tile
 
 
-def write_contact_sheet(dataset_dir: Path, subjects: int = 16, relits: int = 3, columns: int = 2) -> Path:
-    """Writes contact_sheet.jpg: flat-lit and some relit pictures, with their light, a subject; returns its path.
+def write_contact_sheet(
+    dataset_dir: Path,
+    subjects: int = 16,
+    relits: int = 3,
+    columns: int = 2,
+    records: list[dict] | None = None,
+    path: Path | None = None,
+) -> Path:
+    """Writes contact_sheet.jpg, or `path`: flat-lit and some relit pictures, with their light, a subject.
 
+    `records` are the index lines to show, all of them if None. Returns the picture's path.
     Raises DelitError for a folder without finished pairs.
     """
+    if records is None:
+        # Only here: looking at a data set needs none of what generating one does.
+        from .dataset import read_index
+
+        records = read_index(dataset_dir)
     by_subject: dict[str, list[dict]] = {}
-    for record in read_index(dataset_dir):
+    for record in records:
         by_subject.setdefault(record["subject"], []).append(record)
     if not by_subject:
         raise DelitError(f"{dataset_dir} has no finished pairs to show yet.")
     strips = []
     for name in sorted(by_subject)[:subjects]:
-        records = by_subject[name][:relits]
-        tiles = [_tile(read_image(dataset_dir / records[0]["flat"])[..., :3])]
-        for record in records:
+        shown = by_subject[name][:relits]
+        tiles = [_tile(read_image(dataset_dir / shown[0]["flat"])[..., :3])]
+        for record in shown:
             tiles.append(_tile(read_image(dataset_dir / record["relit"])[..., :3]))
             env = resample_env(read_env_map(dataset_dir / record["env_map"]).radiance, 64, 128)
             tiles.append(_tile(tone_map(env)))
@@ -51,6 +62,6 @@ def write_contact_sheet(dataset_dir: Path, subjects: int = 16, relits: int = 3, 
         strips.append(torch.cat(tiles + blank, dim=1))
     strips += [torch.zeros_like(strips[0])] * (-len(strips) % columns)
     rows = [torch.cat(strips[start : start + columns], dim=1) for start in range(0, len(strips), columns)]
-    path = dataset_dir / "contact_sheet.jpg"
+    path = path or dataset_dir / "contact_sheet.jpg"
     write_image(path, torch.cat(rows, dim=0))
     return path

@@ -1,0 +1,78 @@
+"""training.verify_modules: all of it works here, and what does not work is told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from delit_models import pipeline
+from training import verify_modules
+from training.losses import irradiance
+from training.pairs import PairDataset
+from training.sphere_pairs import write_sphere_pairs
+from training.verify_modules import CHECKS, Bench, Skipped, verify
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    return Bench(tmp_path, torch.device("cpu"))
+
+
+def test_this_installation_works(monkeypatch, capsys):
+    monkeypatch.setattr(verify_modules, "CHECKS", {k: v for k, v in CHECKS.items() if k != "Generator"})
+    status = verify_modules.main(["--device", "cpu"])
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+    assert printed.count("✓") == len(CHECKS) - 1 and "✗" not in printed
+
+
+def test_a_failure_is_told_and_the_rest_still_checked(monkeypatch, capsys):
+    def fails(bench: Bench) -> str:
+        raise ValueError("the disk\nis gone")
+
+    def skips(bench: Bench) -> str:
+        raise Skipped("not installed")
+
+    monkeypatch.setattr(
+        verify_modules, "CHECKS", {"Disk": fails, "Optional": skips, "Light": CHECKS["Light"]}
+    )
+    assert verify_modules.main(["--device", "cpu"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "✗ Disk: ValueError: the disk is gone"
+    assert lines[1] == "– Optional: not installed"
+    assert lines[2].startswith("✓ Light: ")
+
+
+@pytest.mark.parametrize("part", ["VAE", "Training"])
+def test_a_damaged_vae_is_found(monkeypatch, tmp_path, bench, part, capsys):
+    damaged = tmp_path / "delit_narrow_vae.safetensors"
+    damaged.write_bytes(pipeline.EMBEDDED_VAE.read_bytes()[:100_000])
+    monkeypatch.setattr(pipeline, "EMBEDDED_VAE", damaged)
+    assert verify(bench, {part: CHECKS[part]}) == [part]
+    assert "delit_narrow_vae.safetensors" in capsys.readouterr().out
+
+
+def test_a_step_that_does_not_lower_the_loss_is_found(monkeypatch, bench):
+    from training.train_delit_wan import Trainer
+
+    monkeypatch.setattr(Trainer, "train_step", lambda self, batch: {"flat": 1.0 + self.step})
+    write_sphere_pairs(bench.folder / "data")
+    with pytest.raises(RuntimeError, match="it must fall"):
+        CHECKS["Training"](bench)
+
+
+def test_sphere_pairs_are_lit_by_their_own_light(tmp_path):
+    """The middle of a sphere faces the camera: it shows its albedo times the irradiance there."""
+    write_sphere_pairs(tmp_path, train_subjects=1, test_subjects=0)
+    pairs = PairDataset(tmp_path, "train")
+    for pair in (pairs[0], pairs[1]):
+        relit, flat = (((x[:, 32, 32] + 0.055) / 1.055) ** 2.4 for x in (pair.relit, pair.flat))
+        normals_towards_camera = irradiance(pair.env[None])[0]
+        # Of the 8 × 16 normals, rows 3 and 4 at the map's edges (columns 0 and 15) face the camera within 16°.
+        facing = normals_towards_camera.reshape(3, 8, 16)[:, 3:5, [0, 15]].mean(dim=(1, 2))
+        torch.testing.assert_close(relit / flat, facing, rtol=0.06, atol=0)
+
+
+def test_a_device_that_is_not_there_is_told(capsys):
+    assert verify_modules.main(["--device", "abacus"]) == 1
+    assert "Try --device cpu" in capsys.readouterr().out

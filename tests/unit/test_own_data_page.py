@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from delit_models.color import linear_to_srgb, srgb_to_linear
+from training.dataset_check import check_folder
 from training.latent_cache import target_picture, unchanged
 from training.make_shards import make_shards
 from training.pairs import PAIR_FILES
@@ -31,8 +32,8 @@ def my_captures():
     """An even subject with a soft edge in front of a grey wall, in two uniform lights."""
     steps = torch.linspace(-1, 1, SIZE)
     mask = ((0.7 - torch.hypot(steps[:, None], steps[None, :])) * 8).clamp(0, 1)[..., None]
-    for subject, split in (("anna", "train"), ("ben", "test")):
-        for env, radiance in (("dim", 0.4), ("bright", 0.9)):
+    for subject, split, lights in (("anna", "train", (0.4, 0.9)), ("ben", "test", (0.3, 0.8))):
+        for env, radiance in zip(("dim", "bright"), lights, strict=True):
             shown = radiance * (mask * albedo_of(subject) + (1 - mask) * 0.5)
             flat = albedo_of(subject).expand(SIZE, SIZE, 3)
             light = torch.full((32, 64, 3), radiance)
@@ -57,6 +58,11 @@ def test_the_example_writes_pairs_that_training_reads(my_pairs):
     centre = (slice(None), SIZE // 2, SIZE // 2)
     torch.testing.assert_close(srgb_to_linear(pair.relit[centre]), 0.9 * srgb_to_linear(pair.flat[centre]),
                                atol=0.01, rtol=0)  # fmt: skip
+
+
+def test_the_check_finds_nothing_wrong_with_the_example(my_pairs):
+    check = check_folder(my_pairs)
+    assert not check.findings and len(check.sound) == 4
 
 
 def test_the_examples_soft_edges_are_what_training_takes_them_for(my_pairs):

@@ -31,7 +31,7 @@ from .evaluation.report import About, write_csv, write_json
 from .evaluation.tables import TABLES, PairScores, Table, summarise
 from .load_wan_vae import choose_device
 from .metrics import spread
-from .pairs import PairDataset
+from .shards import open_pairs
 
 EMBEDDED = "embedded"
 
@@ -44,7 +44,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
     weights = EMBEDDED_HEADS if arguments.weights == EMBEDDED else Path(arguments.weights)
     pipe = DelitPipeline.load(arguments.wan_vae_checkpoint, weights, choose_device(arguments.device))
-    pairs = PairDataset(arguments.data_root, arguments.split)
+    pairs = open_pairs(arguments.data_root, arguments.split)
     notes: list[str] = []
     lpips = _lpips_or_note(arguments, notes)
     evaluator = Evaluator(pipe, pairs, _mean_env_or_note(arguments, notes), lpips)
@@ -144,7 +144,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--wan_vae_checkpoint", default=EMBEDDED_VAE, help="the heads' VAE (default: the embedded one)"
     )
-    parser.add_argument("--data_root", required=True, help="data set folder (training.generate_toy_dataset)")
+    parser.add_argument("--data_root", required=True, help="data set folder, or folder of its shards")
     parser.add_argument("--report", required=True, help="folder for the report")
     parser.add_argument(
         "--split", choices=("test", "train"), default="test", help="pairs to measure on (test)"

@@ -20,8 +20,10 @@ from delit_models.wan_vae import WanVAE, WanVAEConfig
 from training import evaluate
 from training.evaluation.measure import Evaluator, load_mean_env
 from training.evaluation.tables import PairScores, Summary, group_by, summarise
+from training.make_shards import make_shards
 from training.metrics import psnr
 from training.pairs import PairDataset
+from training.shards import open_pairs
 from training.sphere_pairs import write_sphere_pairs
 
 
@@ -123,6 +125,20 @@ def test_without_training_pairs_the_mean_light_is_left_out(monkeypatch, weights,
     report = strict_json(tmp_path / "report" / "report.json")
     assert report["pairs"] == 1 and "mean_env" not in report["overall"]
     assert not (tmp_path / "report" / "pictures").exists()
+
+
+def test_shards_are_measured_like_the_folder_they_were_made_of(weights, data_set, tmp_path):
+    make_shards(data_set, tmp_path)
+    pipe = DelitPipeline.load(*weights)
+    of_folder, of_shards = (
+        Evaluator(pipe, open_pairs(root, "test")).score(0) for root in (data_set, tmp_path)
+    )
+    assert (
+        (of_shards.subject, of_shards.tone_group)
+        == (of_folder.subject, of_folder.tone_group)
+        == ("sphere2", "deep")
+    )
+    assert of_shards.scores == of_folder.scores
 
 
 def test_a_limit_of_nothing_and_an_empty_mask_are_refused(monkeypatch, weights, data_set, tmp_path):

@@ -15,7 +15,8 @@ from delit_models.pipeline import DelitPipeline
 from delit_models.stages import decode_light, decode_pictures, encode_images, finish
 
 from ..metrics import geometric_mean, spread
-from ..pairs import PairDataset, read_index
+from ..pairs import Pairs
+from ..shards import open_pairs
 from .light_metrics import compare_lights
 from .picture_metrics import PerceptualDistance, compare_pictures
 from .tables import PairScores
@@ -42,7 +43,7 @@ class Evaluator:
     """
 
     pipe: DelitPipeline
-    pairs: PairDataset
+    pairs: Pairs
     mean_env: Tensor | None = None
     lpips: PerceptualDistance | None = None
 
@@ -90,10 +91,9 @@ def load_mean_env(data_root: str) -> Tensor | None:
     """The training set's average light [128, 256, 3], as a photographer would average: of logarithms. It is taken
     over 400 maps at the most. None if the data set has no training pairs."""
     try:
-        read_index(data_root, "train")
+        pairs = open_pairs(data_root, "train")
     except DelitError:
         return None
-    pairs = PairDataset(data_root, "train")
     maps = [pairs.light(index) for index in spread(len(pairs), MEAN_ENV_MAPS)]
     return rearrange(geometric_mean(torch.stack(maps)), "c h w -> h w c")
 

@@ -9,8 +9,9 @@ is left behind.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
-import os
+import io
 import sys
 import tempfile
 import time
@@ -178,7 +179,10 @@ def verify(bench: Bench, checks: dict[str, Check]) -> list[str]:
     for name, check in checks.items():
         start = time.monotonic()
         try:
-            line = f"✓ {name}: {check(bench)} ({time.monotonic() - start:.1f} s)"
+            # A line a part: the parts' own progress bars are kept out of it.
+            with contextlib.redirect_stderr(io.StringIO()):
+                told = check(bench)
+            line = f"✓ {name}: {told} ({time.monotonic() - start:.1f} s)"
         except Skipped as reason:
             line = f"– {name}: {reason}"
         # Whatever is wrong with an installation is to be told, and the next part still looked at.
@@ -200,8 +204,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps… (cuda if there is one, else cpu)")
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    # A line a part, without the progress bars that the parts themselves would draw.
-    os.environ.setdefault("TQDM_DISABLE", "1")
     start = time.monotonic()
     try:
         device = choose_device(options.device)

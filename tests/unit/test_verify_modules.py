@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -31,13 +33,16 @@ def test_a_failure_is_told_and_the_rest_still_checked(monkeypatch, capsys):
         raise ValueError("the disk\nis gone")
 
     def skips(bench: Bench) -> str:
+        print("a progress bar", file=sys.stderr)
         raise Skipped("not installed")
 
     monkeypatch.setattr(
         verify_modules, "CHECKS", {"Disk": fails, "Optional": skips, "Light": CHECKS["Light"]}
     )
     assert verify_modules.main(["--device", "cpu"]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    assert not printed.err
+    lines = printed.out.splitlines()
     assert lines[0] == "✗ Disk: ValueError: the disk is gone"
     assert lines[1] == "– Optional: not installed"
     assert lines[2].startswith("✓ Light: ")

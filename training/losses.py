@@ -16,6 +16,8 @@ from delit_models.wan_vae import WanVAE
 BACKGROUND_WEIGHT = 0.1
 IRRADIANCE_HEIGHT = 16
 NORMALS_HEIGHT = 8
+# Weighted squared latent error below which a picture counts as solved.
+SOLVED = 0.02
 # Below this irradiance (linear, image-referred) errors are about noise, not light.
 DARK = 0.02
 
@@ -63,7 +65,7 @@ def irradiance(radiance: Tensor) -> Tensor:
 
 
 class HeadsLoss(nn.Module):
-    """Flat-lit latent error, env code error and irradiance error, each of them around 1 before training."""
+    """Flat-lit latent error (log, picture by picture), env code error and irradiance error."""
 
     def __init__(self, weights: Tensor, use_mask: bool) -> None:
         super().__init__()
@@ -77,11 +79,10 @@ class HeadsLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """Shapes as in latent_cache.LatentPair. Returns the named parts, to be summed."""
         where = mask + self.background * (1 - mask)
-        difference = z_flat - z_target
-        squared = self.weights * (
-            0.25 * difference.square() + F.smooth_l1_loss(z_flat, z_target, reduction="none")
-        )
-        flat = (where * squared).sum() / (where.sum() * squared.shape[1]).clamp(min=1.0)
+        squared = where * self.weights * (z_flat - z_target).square()
+        area = where.sum(dim=(1, 2, 3)).clamp(min=1.0) * squared.shape[1]
+        # The logarithm counts in decibels: a dark picture, whose errors are small, matters as much as a light one.
+        flat = (squared.sum(dim=(1, 2, 3)) / area / SOLVED).log1p().mean()
         absolute = (env_code - code_target).abs().mean(dim=1)
         code = (self.areas * absolute).mean()
         shading, shading_target = (

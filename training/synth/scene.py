@@ -179,22 +179,20 @@ def set_environment(parameters: object, radiance: np.ndarray) -> None:
     stored = parameters[key]
     height, width, channels = stored.shape
     data = np.ones((height, width, channels), np.float32)
-    # Mitsuba stores one more column, a copy of the first, to interpolate across the seam.
-    data[:, : nodes.shape[1], :3] = nodes
-    data[:, nodes.shape[1] :, :3] = nodes[:, : width - nodes.shape[1]]
+    # Mitsuba stores one more column on either side, copies of the opposite ones, to interpolate across the seam.
+    data[..., :3] = np.concatenate([nodes[:, -1:], nodes, nodes[:, :1]], axis=1)
     parameters[key] = type(stored)(data)
     parameters.update()
 
 
 def _node_grid(radiance: np.ndarray) -> np.ndarray:
-    """A lat-long [H, 2H, 3] as Mitsuba reads one: [2H + 1, 4H, 3].
+    """A lat-long [H, 2H, 3] as Mitsuba reads one: [2H + 1, 2H, 3].
 
-    Our pixels sit at their centres; Mitsuba's lie on the edges of the map, the first column at its left edge, the
-    first and last row on the poles. A grid twice as fine has all our centres among its nodes, so that Mitsuba's
-    bilinear interpolation is exactly ours.
+    Its columns sit at their centres, as ours do, but its first and last row on the poles. Rows twice as fine have all
+    our centres among them, so that Mitsuba's bilinear interpolation is exactly ours.
     """
-    rows, columns = 2 * radiance.shape[0] + 1, 2 * radiance.shape[1]
-    u = torch.arange(columns, dtype=torch.float64) / columns
+    rows, columns = 2 * radiance.shape[0] + 1, radiance.shape[1]
+    u = (torch.arange(columns, dtype=torch.float64) + 0.5) / columns
     v = torch.arange(rows, dtype=torch.float64) / (rows - 1)
     grid = torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1)
     directions = pixel_to_direction(grid)
@@ -215,7 +213,7 @@ def scene_description(mi: ModuleType, shapes: dict, field_of_view: float, image_
     return {
         "type": "scene",
         "integrator": {"type": "path", "max_depth": MAX_PATH_DEPTH, "rr_depth": 2, "hide_emitters": True},
-        "environment": environment_dict(mi, np.ones((2 * ENV_HEIGHT + 1, 2 * ENV_WIDTH, 3), np.float32)),
+        "environment": environment_dict(mi, np.ones((2 * ENV_HEIGHT + 1, ENV_WIDTH, 3), np.float32)),
         "sensor": {
             "type": "perspective",
             "fov": field_of_view,

@@ -9,25 +9,35 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from delit_models.errors import DelitError
+from training.synth.captures import find_captures
 from training.synth.contact_sheet import write_contact_sheet
 from training.synth.dataset import (
     DatasetConfig,
     append_index,
+    files_are_there,
     missing_work,
     prepare_folder,
     repair_index,
 )
 from training.synth.lights import SHIPPED_HDRI_DIR, hdri_names
+from training.synth.workers import (
+    CORES_PER_SUBJECT,
+    Work,
+    default_workers,
+    local_records,
+    make_subject,
+    ray_records,
+)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -42,7 +52,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         required=True,
         help="folder of the data set; made, or continued when it is there",
     )
-    add("--num_subjects", type=int, required=True, help="people in the data set")
+    add("--num_subjects", type=int, help="people in the data set; of captures, all when it is left out")
     add("--num_envs", type=int, required=True, help="environments, and so relit pictures, per person")
     add(
         "--image_size",
@@ -73,6 +83,33 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--test_fraction", type=float, default=0.12, help="share of the people in the test split, 0..1 (0.12)"
     )
     add(
+        "--olat",
+        type=int,
+        default=0,
+        metavar="LIGHTS",
+        help="render each person once under each of so many lights and compose all pictures from those (light_stage.py "
+        "tells what that does to hard light); pays for many environments a person. 0 renders every picture (0)",
+    )
+    add(
+        "--keep_olat",
+        action="store_true",
+        help="with --olat: store the pictures of the lights too, as half-float EXR in subjects/<id>/olat/",
+    )
+    add(
+        "--olat_captures",
+        type=Path,
+        metavar="FOLDER",
+        help="compose pairs from real captures of one light at a time (layout: training/synth/captures.py), or from "
+        "what --keep_olat has stored",
+    )
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="where Mitsuba renders (cpu)")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help='render on the Ray cluster at this address ("auto" for the one this machine is part of, "local" for this '
+        "machine alone); --output_dir and this checkout must be on a disk that all machines share",
+    )
+    add(
         "--preview",
         action="store_true",
         help="write contact_sheet.jpg into the folder at the end: a few people, flat-lit, relit and their light",
@@ -80,53 +117,83 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-_renderer = None
-
-
-def _start_worker(threads: int) -> None:
-    """Starts this process's renderer; runs once in every worker."""
-    global _renderer
-    from training.synth.mitsuba_runtime import start_mitsuba
-
-    _renderer = start_mitsuba(threads=threads)
-
-
-def _render_work(config: DatasetConfig, work: tuple[int, list[int]]) -> list[dict]:
-    """Renders what is missing of one subject, in a worker; returns its index records."""
-    from training.synth.samples import render_subject
-
-    return list(render_subject(_renderer, config, *work))
-
-
-def _rendered(config: DatasetConfig, work: list[tuple[int, list[int]]], workers: int) -> Iterator[list[dict]]:
-    """Index records subject by subject, as they are done."""
-    cores = os.cpu_count() or 1
-    render = partial(_render_work, config)
-    if workers == 1:
-        _start_worker(cores)
-        yield from map(render, work)
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _start_worker, (max(1, cores // workers),)) as pool:
-        yield from pool.imap_unordered(render, work)
-
-
-def generate(config: DatasetConfig, workers: int) -> int:
-    """Renders everything of the data set that is not there yet; returns how many pairs were made."""
-    # A bad folder of HDRIs is reported before anything is rendered.
+def unfinished_work(config: DatasetConfig) -> list[Work]:
+    """Makes or mends the folder; returns what is still to make. A folder without HDRIs or captures is refused first."""
     for split in ("train", "test"):
         hdri_names(config.hdri_dir, split)
+    if config.olat_captures is not None:
+        captured = len(find_captures(config.olat_captures))
+        if config.num_subjects > captured:
+            raise DelitError(
+                f"{config.num_subjects} subjects were asked for; {config.olat_captures} holds {captured}. Ask for "
+                "no more, or leave --num_subjects out."
+            )
     prepare_folder(config)
-    work = missing_work(config, repair_index(config.output_dir))
-    pairs = sum(len(envs) for _, envs in work)
-    if not pairs:
-        print(f"{config.output_dir} is complete.")
-        return 0
-    with tqdm(total=pairs, unit="pair", smoothing=0.05, mininterval=1.0) as progress:
-        for records in _rendered(config, work, min(workers, len(work))):
+    return missing_work(config, repair_index(config.output_dir))
+
+
+def collect(config: DatasetConfig, work: list[Work], made: Iterator[list[dict]]) -> int:
+    """Writes the index while subjects are made, with a progress bar; returns the number of pairs.
+
+    Raises DelitError where files that a worker says it wrote are not there.
+    """
+    pairs = 0
+    with tqdm(
+        total=sum(len(envs) for _, envs in work), unit="pair", smoothing=0.05, mininterval=1.0
+    ) as progress:
+        for records in made:
+            if not all(files_are_there(config.output_dir, record) for record in records):
+                raise DelitError(
+                    f"A worker wrote subject {records[0]['subject']} where this machine does not see it. Give an "
+                    "--output_dir on a disk that all machines share, under the same path."
+                )
             append_index(config.output_dir, records)
+            pairs += len(records)
             progress.update(len(records))
     return pairs
+
+
+def generate(config: DatasetConfig, workers: int, ray_address: str | None = None) -> int:
+    """Makes everything of the data set that is not there yet; returns how many pairs were made.
+
+    workers: processes of this machine; ray_address: of the Ray cluster that works in their place.
+    """
+    if ray_address:
+        paths = (config.output_dir, config.hdri_dir, config.olat_captures)
+        output, hdris, captures = (path.resolve() if path else None for path in paths)
+        config = replace(config, output_dir=output, hdri_dir=hdris, olat_captures=captures)
+    work = unfinished_work(config)
+    if not work:
+        print(f"{config.output_dir} is complete.")
+        return 0
+    if ray_address:
+        make = partial(make_subject, config, CORES_PER_SUBJECT)
+        return collect(config, work, ray_records(make, work, ray_address, config.device))
+    workers = min(workers or default_workers(config.device), len(work))
+    make = partial(make_subject, config, max(1, (os.cpu_count() or 1) // workers))
+    return collect(config, work, local_records(make, work, workers))
+
+
+def _config(options: argparse.Namespace) -> DatasetConfig:
+    subjects = options.num_subjects
+    if subjects is None:
+        if options.olat_captures is None:
+            raise DelitError("Say how many people to render: --num_subjects.")
+        subjects = len(find_captures(options.olat_captures))
+    return DatasetConfig(
+        output_dir=options.output_dir,
+        num_subjects=subjects,
+        num_envs=options.num_envs,
+        image_size=options.image_size,
+        seed=options.seed,
+        samples_per_pixel=options.samples_per_pixel,
+        test_fraction=options.test_fraction,
+        hdri_dir=options.hdri_dir,
+        olat=options.olat,
+        keep_olat=options.keep_olat,
+        olat_captures=options.olat_captures,
+        device=options.device,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,24 +201,14 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     options = parse_arguments(arguments)
     try:
-        config = DatasetConfig(
-            output_dir=options.output_dir,
-            num_subjects=options.num_subjects,
-            num_envs=options.num_envs,
-            image_size=options.image_size,
-            seed=options.seed,
-            samples_per_pixel=options.samples_per_pixel,
-            test_fraction=options.test_fraction,
-            hdri_dir=options.hdri_dir,
-        )
-        workers = options.workers or max(1, (os.cpu_count() or 1) // 2)
-        pairs = generate(config, workers)
+        config = _config(options)
+        pairs = generate(config, options.workers, options.ray)
         if options.preview:
             print(f"Contact sheet: {write_contact_sheet(config.output_dir)}")
     except DelitError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{pairs} pairs rendered into {config.output_dir}")
+    print(f"{pairs} pairs made in {config.output_dir}")
     return 0
 
 

@@ -11,19 +11,28 @@ from pathlib import Path
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
 
+from .light_stage import FEWEST_LIGHTS
 from .lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR
 from .truth import TRUTH_CONVENTIONS
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+_FILE_KEYS = ("relit", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
+# Folders from before these settings existed were made so.
+_SETTINGS_ONCE_UNKNOWN = {"olat": 0, "captured": False}
 GENERATOR = "delit training.generate_toy_dataset 2"
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """One data set. image_size in pixels; samples_per_pixel of the relit pictures (flat-lit ones take as many again);
-    test_fraction 0..1 of the subjects."""
+    """One data set.
+
+    image_size in pixels; samples_per_pixel of the relit pictures (flat-lit ones take as many again); test_fraction 0..1
+    of the subjects. olat: lights of the light stage that pictures are composed from (light_stage.py), 0 to render every
+    picture by itself; keep_olat: store the pictures of the lights too, as subjects/<id>/olat/ (captures.py).
+    olat_captures: folder of real captures to compose from instead of rendering. device: "cpu" or "cuda".
+    """
 
     output_dir: Path
     num_subjects: int
@@ -33,6 +42,10 @@ class DatasetConfig:
     samples_per_pixel: int = 48
     test_fraction: float = 0.12
     hdri_dir: Path = SHIPPED_HDRI_DIR
+    olat: int = 0
+    keep_olat: bool = False
+    olat_captures: Path | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -49,6 +62,22 @@ class DatasetConfig:
             )
         if not 0.0 <= self.test_fraction <= 1.0:
             raise DelitError(f"test_fraction is {self.test_fraction}; it must lie in 0..1.")
+        if self.olat and self.olat < FEWEST_LIGHTS:
+            raise DelitError(
+                f"olat is {self.olat} lights; it must be {FEWEST_LIGHTS} or more, or 0 to render every "
+                "picture by itself."
+            )
+        if self.keep_olat and not self.olat:
+            raise DelitError("keep_olat keeps the pictures of the lights; say how many with olat.")
+        if self.olat and self.olat_captures:
+            raise DelitError("Captures bring their own lights: give olat or olat_captures, not both.")
+        if self.device not in ("cpu", "cuda"):
+            raise DelitError(f'device is {self.device!r}; it must be "cpu" or "cuda".')
+
+    @property
+    def samples_per_light(self) -> int:
+        """Light paths per pixel and light: fewer than for a whole picture, which sums over many lights."""
+        return max(4, round(self.samples_per_pixel / 4))
 
     @property
     def identity(self) -> dict[str, object]:
@@ -58,6 +87,8 @@ class DatasetConfig:
             "seed": self.seed,
             "samples_per_pixel": self.samples_per_pixel,
             "test_fraction": self.test_fraction,
+            "olat": self.olat,
+            "captured": self.olat_captures is not None,
         }
 
 
@@ -83,11 +114,11 @@ def prepare_folder(config: DatasetConfig) -> None:
     """
     path = config.output_dir / "dataset.json"
     if path.exists():
-        present = json.loads(path.read_text())
+        present = _SETTINGS_ONCE_UNKNOWN | json.loads(path.read_text()).get("settings", {})
         differing = {
-            key: (present.get("settings", {}).get(key), value)
+            key: (present.get(key), value)
             for key, value in config.identity.items()
-            if present.get("settings", {}).get(key) != value
+            if present.get(key) != value
         }
         if differing:
             listed = ", ".join(f"{key} is {old}, asked for {new}" for key, (old, new) in differing.items())
@@ -107,6 +138,7 @@ def prepare_folder(config: DatasetConfig) -> None:
             "images": "8-bit sRGB PNG",
             "flat": "lit by uniform radiance 1, black outside the mask, multiplied by coverage at its edge",
             "mask": "8-bit coverage of the subject",
+            "light": "olat 0: rendered under its env; N: composed of pictures of N lights, and env is what they make",
             "env": "half-float EXR lat-long, linear Rec.709, camera frame (+X right, +Y up, looking along -Z, centre "
             "straight ahead), image-referred: a mirror that shows radiance 1 has linear pixel value 1",
             **TRUTH_CONVENTIONS,
@@ -133,13 +165,17 @@ def read_index(output_dir: Path) -> list[dict]:
     return records
 
 
+def files_are_there(output_dir: Path, record: dict) -> bool:
+    """Whether all files that an index line names exist. Lines from before a kind of file was written do not name it."""
+    return all((output_dir / record[key]).is_file() for key in _FILE_KEYS if key in record)
+
+
 def repair_index(output_dir: Path) -> set[tuple[str, str]]:
     """Drops index lines that are broken, double, or whose files are missing; returns the (subject, env) that stay."""
     kept: dict[tuple[str, str], dict] = {}
     records = read_index(output_dir)
     for record in records:
-        files = [output_dir / record[key] for key in ("relit", "flat", "mask", "env_map")]
-        if all(file.is_file() for file in files):
+        if files_are_there(output_dir, record):
             kept[record["subject"], record["env"]] = record
     path = output_dir / "index.jsonl"
     text = "".join(json.dumps(record) + "\n" for record in kept.values())

@@ -65,7 +65,7 @@ def start_mitsuba(variant: str | None = None, threads: int | None = None) -> Mod
 
     variant: "llvm_ad_rgb", "scalar_rgb", "cuda_ad_rgb"; None takes llvm_ad_rgb where a usable LLVM is found and
     scalar_rgb, with a warning, where it is not. threads: render threads of this process, None for all.
-    Raises DelitError when Mitsuba is not installed, or LLVM was asked for and is missing.
+    Raises DelitError when Mitsuba is not installed, or LLVM or CUDA was asked for and is missing.
     """
     if not mitsuba_is_importable():
         raise DelitError("Rendering needs the Mitsuba renderer; install it with: pip install mitsuba anny")
@@ -86,9 +86,27 @@ def start_mitsuba(variant: str | None = None, threads: int | None = None) -> Mod
         os.environ["DRJIT_LIBLLVM_PATH"] = llvm
     import mitsuba
 
+    if variant.startswith("cuda"):
+        _check_cuda(mitsuba, variant)
     mitsuba.set_variant(variant)
     if threads:
         import drjit
 
         drjit.set_thread_count(threads)
     return mitsuba
+
+
+def _check_cuda(mitsuba: ModuleType, variant: str) -> None:
+    """Raises DelitError where Mitsuba was built without CUDA, or no card that it can use is there."""
+    if variant not in mitsuba.variants():
+        raise DelitError(
+            f"This Mitsuba has no {variant}; its variants are {', '.join(mitsuba.variants())}. Install one that has, "
+            "from PyPI for Linux or Windows, or render with --device cpu."
+        )
+    import drjit
+
+    if not drjit.has_backend(drjit.JitBackend.CUDA):
+        raise DelitError(
+            "--device cuda needs an NVIDIA card and its driver (535 or newer), and none was found. Check with "
+            "`nvidia-smi`, or render with --device cpu."
+        )

@@ -13,12 +13,17 @@ import torch
 from delit_models.color import linear_to_srgb
 from delit_models.image_files import write_env_map, write_image
 
+from .captures import CAPTURE_FILE, find_captures, read_capture, write_capture
 from .dataset import DatasetConfig, env_name, subject_name, subject_split
+from .light_stage import even_stage, measure_transport
 from .lights import ENV_HEIGHT, ENV_WIDTH, Light, camera_rotation, sample_light
 from .photograph import Photograph, photograph
 from .scene import SubjectScene
 from .subject import SampledSubject, sample_subject
 from .truth import write_truth
+
+# Last word of a renderer's seed: no two purposes share random numbers.
+_PICTURE_SEEDS, _LIGHT_SEEDS = 2, 3
 
 Relight = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 """(radiance [128, 256, 3], env index) -> (picture [S, S, 4], the radiance that it is lit by, [128, 256, 3])."""
@@ -34,6 +39,7 @@ class StagedSubject:
         relight: gives its picture under an environment; both are linear and not exposed yet.
         field_of_view: degrees. level_to_camera: rotation [3, 3] of upright light into the camera's axes.
         files: paths of what there is besides (albedo …), for the index lines; notes: what else they say.
+        lights: how many its pictures are composed of, one at a time; 0 where each was rendered by itself.
     """
 
     index: int
@@ -42,6 +48,7 @@ class StagedSubject:
     field_of_view: float
     level_to_camera: np.ndarray
     files: dict[str, str]
+    lights: int
     notes: dict[str, object]
 
 
@@ -63,10 +70,44 @@ def render_subject(
     yield from write_pairs(config, _stage(config, scene, sampled, subject_index), envs)
 
 
-def _stage(
-    config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, index: int
-) -> StagedSubject:  # fmt: skip
+def compose_subject(config: DatasetConfig, subject_index: int, envs: list[int]) -> Iterator[dict]:
+    """The same from pictures of a real light stage: composes the given envs of a captured subject."""
+    capture = read_capture(find_captures(config.olat_captures)[subject_index], config.image_size)
+    transport = capture.transport
+    staged = StagedSubject(
+        index=subject_index,
+        flat=capture.flat,
+        relight=lambda radiance, env: transport.relight(radiance),
+        field_of_view=capture.field_of_view,
+        level_to_camera=np.eye(3),
+        files={},
+        lights=transport.stage.count,
+        notes={"capture": capture.name, "framing": {"field_of_view": capture.field_of_view}},
+    )
+    yield from write_pairs(config, staged, envs)
+
+
+def _stage(config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, index: int) -> StagedSubject:
     """Renders what all of a subject's pairs share, and writes its surface."""
+    field_of_view = sampled.framing.field_of_view
+    flat, relight = (_one_light_at_a_time if config.olat else _direct)(config, scene, index, field_of_view)
+    truth = scene.surface_truth(_render_seed(config.seed, index, 0))
+    return StagedSubject(
+        index=index,
+        flat=flat,
+        relight=relight,
+        field_of_view=field_of_view,
+        level_to_camera=camera_rotation(sampled.framing.pitch, sampled.framing.roll),
+        files=write_truth(config.output_dir, subject_folder(index), truth, _mask(flat)),
+        lights=config.olat,
+        notes=_notes(sampled),
+    )
+
+
+def _direct(
+    config: DatasetConfig, scene: SubjectScene, index: int, field_of_view: float
+) -> tuple[np.ndarray, Relight]:
+    """The flat-lit picture, and a rendering for every environment."""
     samples = config.samples_per_pixel
     ones = np.ones((ENV_HEIGHT, ENV_WIDTH, 3), np.float32)
     flat = scene.render(ones, samples, _render_seed(config.seed, index, 0))
@@ -74,16 +115,29 @@ def _stage(
     def relight(radiance: np.ndarray, env: int) -> tuple[np.ndarray, np.ndarray]:
         return scene.render(radiance, samples, _render_seed(config.seed, index, env + 1)), radiance
 
-    truth = scene.surface_truth(_render_seed(config.seed, index, 0))
-    return StagedSubject(
-        index=index,
-        flat=flat,
-        relight=relight,
-        field_of_view=sampled.framing.field_of_view,
-        level_to_camera=camera_rotation(sampled.framing.pitch, sampled.framing.roll),
-        files=write_truth(config.output_dir, subject_folder(index), truth, _mask(flat)),
-        notes=_notes(sampled),
-    )
+    return flat, relight
+
+
+def _one_light_at_a_time(
+    config: DatasetConfig, scene: SubjectScene, index: int, field_of_view: float
+) -> tuple[np.ndarray, Relight]:
+    """The same as sums over one rendering of each light, read back where an earlier run has kept them."""
+    folder = config.output_dir / subject_folder(index) / "olat"
+    stage = even_stage(config.olat)
+    if (folder / CAPTURE_FILE).is_file():
+        transport = read_capture(folder / CAPTURE_FILE, config.image_size, stage).transport
+    else:
+        transport = measure_transport(
+            stage,
+            lambda radiance, light: scene.render(
+                radiance, config.samples_per_light, _render_seed(config.seed, index, light, _LIGHT_SEEDS)
+            ),
+        )
+    flat = transport.flat()
+    if config.keep_olat and not (folder / CAPTURE_FILE).is_file():
+        write_image(folder.parent / "mask.png", torch.from_numpy(_mask(flat)))
+        write_capture(folder, transport, field_of_view, mask="../mask.png")
+    return flat, lambda radiance, env: transport.relight(radiance)
 
 
 def write_pairs(config: DatasetConfig, staged: StagedSubject, envs: list[int]) -> Iterator[dict]:
@@ -114,7 +168,12 @@ def _record(staged: StagedSubject, env: int, split: str, light: Light, taken: Ph
         "mask": f"{folder}/mask.png",
         "env_map": f"{folder}/env/{env_name(env)}.exr",
         **staged.files,
-        "light": {"kind": light.kind, "source": light.source, "exposure": round(float(taken.exposure), 5)},
+        "light": {
+            "kind": light.kind,
+            "source": light.source,
+            "exposure": round(float(taken.exposure), 5),
+            "olat": staged.lights,
+        },
         "background": taken.background,
         **staged.notes,
     }
@@ -141,9 +200,9 @@ def _mask(flat: np.ndarray) -> np.ndarray:
     return np.clip(flat[..., 3:], 0.0, 1.0)
 
 
-def _render_seed(seed: int, subject: int, picture: int) -> int:
+def _render_seed(seed: int, subject: int, picture: int, purpose: int = _PICTURE_SEEDS) -> int:
     """A 31-bit seed for the renderer."""
-    return int(np.random.SeedSequence([seed, subject, picture, 2]).generate_state(1)[0] >> 1)
+    return int(np.random.SeedSequence([seed, subject, picture, purpose]).generate_state(1)[0] >> 1)
 
 
 def _write_linear(path: Path, linear: np.ndarray) -> None:

@@ -1,0 +1,98 @@
+"""Who renders: this machine's processes or a Ray cluster, and what becomes of the work of one that dies."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from delit_models.errors import DelitError
+from tests.unit.worker_stubs import machines_seen, make_stub, refuse
+from training.generate_toy_dataset import collect, unfinished_work
+from training.synth.dataset import DatasetConfig, env_name, read_index, subject_name
+from training.synth.workers import local_records, ray_records
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason='Ray is not installed (pip install "delit[ray]")'
+)
+
+
+def _attempts(folder: Path, subject: int) -> int:
+    return len(list((folder / "attempts").glob(f"{subject_name(subject)}-*")))
+
+
+def test_a_killed_process_ends_the_run_with_a_word_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    config = DatasetConfig(tmp_path, num_subjects=4, num_envs=2)
+    work = unfinished_work(config)
+    with pytest.raises(DelitError, match="process was killed.*same command again"):
+        collect(config, work, local_records(partial(make_stub, str(tmp_path), killer=3), work, 2))
+    left = unfinished_work(config)
+    assert (3, [0, 1]) in left
+    collect(config, left, local_records(partial(make_stub, str(tmp_path)), left, 2))
+    assert sorted((line["subject"], line["env"]) for line in read_index(tmp_path)) == [
+        (subject_name(subject), env_name(env)) for subject in range(4) for env in range(2)
+    ]
+
+
+def test_files_that_this_machine_does_not_see_are_never_counted(tmp_path: Path) -> None:
+    config = DatasetConfig(tmp_path / "here", num_subjects=1, num_envs=1)
+    work = unfinished_work(config)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(DelitError, match="disk that all machines share"):
+        collect(config, work, map(partial(make_stub, str(tmp_path / "there")), work))
+    assert read_index(config.output_dir) == []
+
+
+@needs_ray
+def test_a_ray_cluster_that_loses_a_machine_and_a_worker_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines' worth of workers; a worker kills itself, and then a whole machine goes, in the middle."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_health_check_period_ms", "500")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "240")
+    from ray.cluster_utils import Cluster
+
+    subjects = 10
+    config = DatasetConfig(tmp_path, num_subjects=subjects, num_envs=2)
+    work = unfinished_work(config)
+    make = partial(make_stub, str(tmp_path), killer=1, seconds=0.5, machines=2)
+    small = {"num_cpus": 1, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    try:
+        doomed = cluster.add_node(**small)
+        cluster.wait_for_nodes()
+
+        def interrupted():
+            for count, records in enumerate(ray_records(make, work, cluster.address)):
+                if count == 1:
+                    cluster.remove_node(doomed, allow_graceful=False)
+                yield records
+
+        assert collect(config, work, interrupted()) == 2 * subjects
+        refused = ray_records(refuse, [(7, [0])], cluster.address)
+        with pytest.raises(DelitError, match=r"^subject 7 cannot be made. Mend it.$"):
+            list(refused)
+    finally:
+        cluster.shutdown()
+    lines = [(line["subject"], line["env"]) for line in read_index(tmp_path)]
+    assert sorted(lines) == [
+        (subject_name(subject), env_name(env)) for subject in range(subjects) for env in range(2)
+    ]
+    assert unfinished_work(config) == []
+    assert _attempts(tmp_path, 1) >= 2, "the killed worker's subject was begun again"
+    assert len(machines_seen(tmp_path)) == 2, "both machines took part"
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_told() -> None:
+    with pytest.raises(DelitError, match="No Ray cluster was reached at '127.0.0.1:1'"):
+        list(ray_records(refuse, [(0, [0])], "127.0.0.1:1"))
+
+
+def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(DelitError, match=r"pip install \"delit\[ray\]\""):
+        list(ray_records(refuse, [(0, [0])], "auto"))

@@ -164,10 +164,10 @@ def sample_person_shape(
     phenotype = {
         "gender": gender,
         "age": float(
-            rng.choice([rng.uniform(0.42, 0.58), rng.uniform(0.58, 0.8), rng.uniform(0.8, 1.0)], p=[0.2, 0.5, 0.3])
+            rng.choice([rng.uniform(0.38, 0.56), rng.uniform(0.56, 0.8), rng.uniform(0.8, 1.0)], p=[0.16, 0.52, 0.32])
         ),
-        "muscle": float(rng.uniform(0.3, 0.75)),
-        "weight": float(rng.beta(2.5, 2.5) * 0.8 + 0.1),
+        "muscle": float(rng.uniform(0.2, 0.8)),
+        "weight": float(rng.beta(1.8, 1.8)),
         "height": float(rng.uniform(0.3, 0.7)),
         "proportions": float(rng.uniform(0.4, 0.9)),
         "cupsize": float(rng.uniform(0.2, 0.7)),

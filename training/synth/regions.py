@@ -32,7 +32,8 @@ class FaceRegions:
     beard: np.ndarray
     moustache: np.ndarray
     above_hairline: np.ndarray
-    lash_line: np.ndarray
+    t_zone: np.ndarray
+    under_eye: np.ndarray
 
 
 def smooth_step(low: float, high: float, value: np.ndarray) -> np.ndarray:
@@ -49,23 +50,10 @@ def face_regions(model: object, refine: sparse.csr_matrix, rest: np.ndarray) -> 
     lips = np.clip(refine @ _texture_weight(model, "lips"), 0, 1)
     ears = np.clip(refine @ _texture_weight(model, "ears"), 0, 1)
     brow_line = 0.6655 + 0.0045 * smooth_step(0.012, 0.036, side) - 0.007 * smooth_step(0.038, 0.054, side)
-    brow_half = 0.0042 * (1.0 - 0.65 * smooth_step(0.03, 0.054, side))
+    brow_half = 0.0038 * (1.0 - 0.65 * smooth_step(0.03, 0.054, side))
     brows = np.exp(-(((z - brow_line) / brow_half) ** 2)) * smooth_step(0.010, 0.015, side)
     brows = brows * (1.0 - smooth_step(0.048, 0.055, side)) * front
-    below_ear_line = 1.0 - smooth_step(0.612, 0.628, z + 0.25 * (y + 0.03))
-    jaw = (
-        below_ear_line
-        * smooth_step(0.530, 0.548, z + 0.35 * (y + 0.06))
-        * (1.0 - smooth_step(-0.03, -0.015, y))
-    )
-    around_mouth = np.exp(-((side / 0.024) ** 4) - (((z - MOUTH_Z) / 0.010) ** 4))
-    cheek_hollow = (
-        smooth_step(0.016, 0.03, side) * smooth_step(0.575, 0.600, z) * (1.0 - smooth_step(-0.075, -0.06, y))
-    )
-    moustache = np.exp(-((side / 0.024) ** 4) - (((z - 0.594) / 0.0065) ** 2)) * (
-        1.0 - smooth_step(-0.09, -0.08, y)
-    )
-    beard = np.clip(jaw * (1.0 - 0.9 * cheek_hollow) * (1.0 - 0.75 * around_mouth), 0, 1) * (1.0 - lips)
+    beard, moustache = _beard(side, y, z, lips)
     return FaceRegions(
         lips=lips,
         eyelids=np.clip(refine @ _texture_weight(model, "eyelids"), 0, 1),
@@ -78,10 +66,37 @@ def face_regions(model: object, refine: sparse.csr_matrix, rest: np.ndarray) -> 
         eye_socket=np.exp(-(((side - EYE_X) / 0.019) ** 2) - (((z - EYE_Z + 0.003) / 0.013) ** 2)) * front,
         brows=brows,
         beard=beard,
-        moustache=moustache * (1.0 - lips),
+        moustache=moustache,
         above_hairline=_above_hairline(side, y, z),
-        lash_line=np.exp(-(((side - EYE_X) / 0.016) ** 4) - (((z - EYE_Z - 0.003) / 0.006) ** 2)) * front,
+        t_zone=_t_zone(side, y, z),
+        under_eye=np.exp(-(((side - 0.027) / 0.015) ** 2) - (((z - 0.6365) / 0.0055) ** 2)) * front,
     )
+
+
+def _t_zone(side: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Forehead, nose and chin, where skin is oily."""
+    forehead = smooth_step(0.668, 0.685, z) * (1.0 - smooth_step(0.018, 0.045, side))
+    nose = (1.0 - smooth_step(0.008, 0.02, side)) * smooth_step(0.598, 0.604, z)
+    chin = np.exp(-((side / 0.014) ** 2) - (((z - 0.555) / 0.008) ** 2))
+    return np.clip(forehead + nose + 0.7 * chin, 0, 1) * (1.0 - smooth_step(-0.10, -0.08, y))
+
+
+def _beard(side: np.ndarray, y: np.ndarray, z: np.ndarray, lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a full beard and where a moustache grows."""
+    # The upper edge runs from the sideburn before the ear down to the corner of the mouth.
+    cheek_line = 0.588 + 0.62 * np.clip(y + 0.105, 0.0, 0.085)
+    below_cheek = 1.0 - smooth_step(-0.007, 0.007, z - cheek_line)
+    # The lower edge follows the jaw, a finger's breadth below it.
+    above_throat = smooth_step(-0.009, 0.009, z - 0.524 - 0.45 * np.clip(y + 0.10, 0.0, 0.08))
+    before_ear = 1.0 - smooth_step(-0.033, -0.022, y)
+    # Around the lips there is bare skin, but for the small patch under the middle of the lower one.
+    around_mouth = np.exp(-((side / 0.026) ** 4) - (((z - MOUTH_Z - 0.002) / 0.0125) ** 4))
+    bare_corner = np.exp(-(((side - 0.016) / 0.009) ** 2) - (((z - 0.566) / 0.006) ** 2))
+    beard = below_cheek * above_throat * before_ear * (1.0 - around_mouth) * (1.0 - 0.8 * bare_corner)
+    middle = 0.5955 - 0.0045 * smooth_step(0.006, 0.027, side)
+    moustache = np.exp(-((side / 0.027) ** 6) - (((z - middle) / 0.0052) ** 2))
+    moustache = moustache * (1.0 - smooth_step(-0.105, -0.09, y)) * smooth_step(-0.1455, -0.142, y)
+    return np.clip(beard * (1.0 - lips), 0, 1), np.clip(moustache * (1.0 - lips), 0, 1)
 
 
 def _above_hairline(side: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:

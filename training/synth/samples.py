@@ -19,7 +19,7 @@ from .light_stage import even_stage, measure_transport
 from .lights import ENV_HEIGHT, ENV_WIDTH, Light, camera_rotation, sample_light
 from .photograph import Photograph, photograph
 from .scene import SubjectScene
-from .subject import SampledSubject, sample_subject
+from .subject import SampledSubject, person_notes, sample_subject
 from .truth import write_truth
 
 # Last word of a renderer's seed: no two purposes share random numbers.
@@ -66,7 +66,7 @@ def render_subject(
     """
     rng = np.random.default_rng([config.seed, subject_index])
     sampled = sample_subject(rng, max(1.0, config.image_size / 256))
-    scene = SubjectScene(mi, sampled.subject, sampled.framing, config.image_size, rng)
+    scene = SubjectScene(mi, sampled.subject, sampled.framing, config.image_size)
     yield from write_pairs(config, _stage(config, scene, sampled, subject_index), envs)
 
 
@@ -183,15 +183,7 @@ def _notes(sampled: SampledSubject) -> dict[str, object]:
     """What an index line says of a rendered person and the camera."""
     return {
         "framing": asdict(sampled.framing) | {"field_of_view": sampled.framing.field_of_view},
-        "person": {
-            "tone_group": sampled.skin.tone_group,
-            "melanin": round(sampled.skin.melanin, 4),
-            "hair": sampled.hair.kind,
-            "hair_colour": sampled.hair.colour_name,
-            "expression": sampled.shape.expression,
-            "age": round(sampled.shape.phenotype["age"], 3),
-            "gender": round(sampled.shape.phenotype["gender"], 3),
-        },
+        "person": person_notes(sampled),
     }
 
 

@@ -13,12 +13,10 @@ import torch
 
 from delit_models.lat_long import pixel_to_direction, sample_env
 
-from .clothes import ClothesMesh
-from .hair import Strands
 from .lights import ENV_HEIGHT, ENV_WIDTH, camera_rotation
+from .materials import material_description
 from .people import PersonMesh
-from .skin import EyeMesh
-from .strand_mesh import strand_tubes
+from .surface import Surface
 from .truth import SurfaceTruth
 
 MAX_PATH_DEPTH = 3
@@ -104,39 +102,19 @@ class CameraFrame:
 
 @dataclass(frozen=True)
 class Subject:
-    """Everything that is rendered of one person; albedo arrays are linear Rec.709 per vertex."""
+    """Everything that is rendered of one person: one surface a material, by the material's name (see materials.py)."""
 
-    skin: PersonMesh
-    skin_albedo: np.ndarray
-    skin_roughness: float
-    skin_specular: float
-    eyes: EyeMesh
-    clothes: ClothesMesh
-    clothes_roughness: float
-    strands: list[Strands]
-    hair_colour: np.ndarray
+    surfaces: dict[str, Surface]
 
 
 class SubjectScene:
     """One person in one pose before one camera; the light is replaced between renders, the geometry is kept."""
 
-    def __init__(
-        self, mi: ModuleType, subject: Subject, framing: Framing, image_size: int, rng: np.random.Generator
-    ):
+    def __init__(self, mi: ModuleType, subject: Subject, framing: Framing, image_size: int):
         self._mi = mi
         self._image_size = image_size
         frame = CameraFrame.of(framing)
-        vertex_albedo = {"type": "mesh_attribute", "name": "vertex_color"}
-        skin = _principled(vertex_albedo, subject.skin_roughness, subject.skin_specular)
-        cloth = _principled(vertex_albedo, subject.clothes_roughness, 0.25)
-        clothes = {"type": "twosided", "bsdf": cloth}
-        eyes = _principled(vertex_albedo, 0.07, 0.6)
-        shapes = {
-            "skin": _mesh(mi, frame, "skin", subject.skin, subject.skin_albedo, skin),
-            "eyes": _mesh(mi, frame, "eyes", subject.eyes, subject.eyes.albedo, eyes),
-            "clothes": _mesh(mi, frame, "clothes", subject.clothes, subject.clothes.albedo, clothes),
-        }
-        shapes["hair"] = _hair_mesh(mi, frame, subject, rng)
+        shapes = {name: _mesh(mi, frame, name, surface) for name, surface in subject.surfaces.items()}
         self._scene = mi.load_dict(scene_description(mi, shapes, framing.field_of_view, image_size))
         self._parameters = mi.traverse(self._scene)
 
@@ -233,49 +211,17 @@ def scene_description(mi: ModuleType, shapes: dict, field_of_view: float, image_
     }
 
 
-def _principled(base_color: dict, roughness: float, specular: float) -> dict:
-    return {"type": "principled", "base_color": base_color, "roughness": roughness, "specular": specular}
-
-
-@dataclass(frozen=True)
-class _Surface:
-    """vertices and normals [V, 3], faces [F, 3]."""
-
-    vertices: np.ndarray
-    normals: np.ndarray
-    faces: np.ndarray
-
-
-def _mesh(
-    mi: ModuleType,
-    frame: CameraFrame,
-    name: str,
-    surface: PersonMesh | EyeMesh | ClothesMesh | _Surface,
-    albedo: np.ndarray,
-    bsdf: dict,
-) -> object:
+def _mesh(mi: ModuleType, frame: CameraFrame, material: str, surface: Surface) -> object:
+    """A surface as Mitsuba's mesh in camera axes, with its material."""
     properties = mi.Properties()
-    properties["mesh_bsdf"] = mi.load_dict(bsdf)
-    mesh = mi.Mesh(name, len(surface.vertices), len(surface.faces), has_vertex_normals=True, props=properties)
-    mesh.add_attribute("vertex_color", 3, np.ascontiguousarray(albedo, np.float32).ravel())
+    properties["mesh_bsdf"] = mi.load_dict(material_description(material))
+    count = len(surface.vertices)
+    mesh = mi.Mesh(material, count, len(surface.faces), has_vertex_normals=True, props=properties)
+    mesh.add_attribute("vertex_color", 3, np.ascontiguousarray(surface.albedo, np.float32).ravel())
+    mesh.add_attribute("vertex_roughness", 1, np.ascontiguousarray(surface.roughness, np.float32).ravel())
     parameters = mi.traverse(mesh)
     parameters["vertex_positions"] = frame.points(surface.vertices).astype(np.float32).ravel()
     parameters["vertex_normals"] = frame.directions(surface.normals).astype(np.float32).ravel()
     parameters["faces"] = surface.faces.astype(np.uint32).ravel()
     parameters.update()
     return mesh
-
-
-def _hair_mesh(mi: ModuleType, frame: CameraFrame, subject: Subject, rng: np.random.Generator) -> object:
-    """All strands as one mesh of thin tubes, every strand a little lighter or darker than the next."""
-    parts, albedos, vertex_count = [], [], 0
-    for group in subject.strands:
-        vertices, normals, faces = strand_tubes(group.points, group.radii)
-        tint = np.exp(rng.normal(0.0, 0.28, len(group.points)))
-        tint = np.repeat(tint, len(vertices) // len(group.points))[:, None]
-        parts.append((vertices, normals, faces + vertex_count))
-        albedos.append(np.clip(subject.hair_colour * tint, 0.004, 0.9))
-        vertex_count += len(vertices)
-    surface = _Surface(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-    bsdf = _principled({"type": "mesh_attribute", "name": "vertex_color"}, 0.38, 0.5)
-    return _mesh(mi, frame, "hair", surface, np.concatenate(albedos), bsdf)

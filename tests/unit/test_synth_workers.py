@@ -12,6 +12,7 @@ from delit_models.errors import DelitError
 from tests.unit.worker_stubs import machines_seen, make_stub, refuse
 from training.generate_toy_dataset import collect, unfinished_work
 from training.synth.dataset import DatasetConfig, env_name, read_index, subject_name
+from training.synth.mitsuba_runtime import start_mitsuba
 from training.synth.workers import local_records, ray_records
 
 needs_ray = pytest.mark.skipif(
@@ -96,3 +97,13 @@ def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(DelitError, match=r"pip install \"delit\[ray\]\""):
         list(ray_records(refuse, [(0, [0])], "auto"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mitsuba") is None, reason="mitsuba is not installed")
+def test_a_graphics_card_that_is_not_there_is_told() -> None:
+    import drjit
+
+    if drjit.has_backend(drjit.JitBackend.CUDA):
+        pytest.skip("this machine has a graphics card that Mitsuba can use")
+    with pytest.raises(DelitError, match="needs an NVIDIA card.*--device cpu"):
+        start_mitsuba("cuda_ad_rgb")

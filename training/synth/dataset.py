@@ -83,6 +83,7 @@ class DatasetConfig:
     def identity(self) -> dict[str, object]:
         """What must be equal for two runs to go on with the same folder. More subjects or envs may be asked for."""
         return {
+            "generator": GENERATOR,
             "image_size": self.image_size,
             "seed": self.seed,
             "samples_per_pixel": self.samples_per_pixel,

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from delit_models.checkpoint_layouts import diffusers_name
 from delit_models.image_files import read_image
 from delit_models.pipeline import DelitPipeline
+from tests.unit.diffusers_wan_vae import diffusers_wan_vae
 
 PORTRAIT = Path(__file__).parents[1] / "portraits" / "photograph.jpg"
 
@@ -30,11 +30,7 @@ class DiffusersVAE:
     """diffusers' AutoencoderKLWan with our weights, stills in and out as our VAE has them."""
 
     def __init__(self, pipeline: DelitPipeline) -> None:
-        from diffusers import AutoencoderKLWan
-
-        ours = pipeline.vae
-        self.vae = AutoencoderKLWan(base_dim=ours.config.dim, z_dim=ours.config.z_dim).eval()
-        self.vae.load_state_dict({diffusers_name(name): value for name, value in ours.state_dict().items()})
+        self.vae = diffusers_wan_vae(pipeline.vae)
 
     def encode(self, x: Tensor) -> Tensor:
         z = self.vae.encode(rearrange(x, "b c h w -> b c 1 h w")).latent_dist.mean

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from delit_models.checkpoint_layouts import diffusers_name
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from tests.unit.comfyui_wan_vae import MISSING, comfyui_folders, comfyui_wan_vae
+from tests.unit.diffusers_wan_vae import diffusers_wan_vae
 
 GEMM_SIZE = 2048
 
@@ -38,12 +38,10 @@ def contestants(vae: WanVAE) -> list[Contestant]:
     """Ours, and those of diffusers and of the newest ComfyUI if they are there, with the same weights."""
     found = [Contestant("delit", vae.encode, vae.decode)]
     try:
-        from diffusers import AutoencoderKLWan
+        theirs = diffusers_wan_vae(vae)
     except ImportError:
         print("diffusers is not installed: left out")
     else:
-        theirs = AutoencoderKLWan(base_dim=vae.config.dim, z_dim=vae.config.z_dim).eval()
-        theirs.load_state_dict({diffusers_name(name): value for name, value in vae.state_dict().items()})
         found.append(
             Contestant(
                 "diffusers",

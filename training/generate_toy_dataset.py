@@ -11,8 +11,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from training.synth.dataset import (
     prepare_folder,
     repair_index,
 )
-from training.synth.lights import SHIPPED_HDRI_DIR, hdri_names
+from training.synth.lights import hdri_names
 from training.synth.workers import (
     CORES_PER_SUBJECT,
     Work,
@@ -45,7 +45,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="generate_toy_dataset"
     )
-    add = parser.add_argument
+    add_what_to_make(parser.add_argument)
+    add_light_stage(parser.add_argument)
+    add_where_to_render(parser.add_argument)
+    return parser.parse_args(arguments)
+
+
+def add_what_to_make(add: Callable[..., object]) -> None:
+    """Options of the folder and its pictures."""
     add(
         "--output_dir",
         type=Path,
@@ -57,35 +64,46 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add(
         "--image_size",
         type=int,
-        default=256,
-        help="side of the square pictures in pixels, a multiple of 8 (256)",
+        default=DatasetConfig.image_size,
+        help="side of the square pictures in pixels, a multiple of 8 (%(default)s)",
     )
-    add("--seed", type=int, default=0, help="the same seed gives the same data set (0)")
+    add(
+        "--seed",
+        type=int,
+        default=DatasetConfig.seed,
+        help="the same seed gives the same data set (%(default)s)",
+    )
     add(
         "--samples_per_pixel",
         type=int,
-        default=48,
-        help="light paths traced per pixel; fewer is noisier (48)",
-    )
-    add(
-        "--workers",
-        type=int,
-        default=0,
-        help="processes that render at once; 0 takes one for two processor cores. The pictures do not depend on it",
+        default=DatasetConfig.samples_per_pixel,
+        help="light paths traced per pixel; fewer is noisier (%(default)s)",
     )
     add(
         "--hdri_dir",
         type=Path,
-        default=SHIPPED_HDRI_DIR,
+        default=DatasetConfig.hdri_dir,
         help="folder of .exr or .hdr lat-longs (the shipped CC0 set)",
     )
     add(
-        "--test_fraction", type=float, default=0.12, help="share of the people in the test split, 0..1 (0.12)"
+        "--test_fraction",
+        type=float,
+        default=DatasetConfig.test_fraction,
+        help="share of the people in the test split, 0..1 (%(default)s)",
     )
+    add(
+        "--preview",
+        action="store_true",
+        help="write contact_sheet.jpg into the folder at the end: a few people, flat-lit, relit and their light",
+    )
+
+
+def add_light_stage(add: Callable[..., object]) -> None:
+    """Options of one light at a time."""
     add(
         "--olat",
         type=int,
-        default=0,
+        default=DatasetConfig.olat,
         metavar="LIGHTS",
         help="render each person once under each of so many lights and compose all pictures from those (light_stage.py "
         "tells what that does to hard light); pays for many environments a person. 0 renders every picture (0)",
@@ -102,19 +120,28 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="compose pairs from real captures of one light at a time (layout: training/synth/captures.py), or from "
         "what --keep_olat has stored",
     )
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="where Mitsuba renders (cpu)")
+
+
+def add_where_to_render(add: Callable[..., object]) -> None:
+    """Options of the machines that do it."""
+    add(
+        "--workers",
+        type=int,
+        default=0,
+        help="processes that render at once; 0 takes one for two processor cores. The pictures do not depend on it",
+    )
+    add(
+        "--device",
+        choices=("cpu", "cuda"),
+        default=DatasetConfig.device,
+        help="where Mitsuba renders (%(default)s)",
+    )
     add(
         "--ray",
         metavar="ADDRESS",
         help='render on the Ray cluster at this address ("auto" for the one this machine is part of, "local" for this '
         "machine alone); --output_dir and this checkout must be on a disk that all machines share",
     )
-    add(
-        "--preview",
-        action="store_true",
-        help="write contact_sheet.jpg into the folder at the end: a few people, flat-lit, relit and their light",
-    )
-    return parser.parse_args(arguments)
 
 
 def unfinished_work(config: DatasetConfig) -> list[Work]:
@@ -180,20 +207,9 @@ def _config(options: argparse.Namespace) -> DatasetConfig:
         if options.olat_captures is None:
             raise DelitError("Say how many people to render: --num_subjects.")
         subjects = len(find_captures(options.olat_captures))
-    return DatasetConfig(
-        output_dir=options.output_dir,
-        num_subjects=subjects,
-        num_envs=options.num_envs,
-        image_size=options.image_size,
-        seed=options.seed,
-        samples_per_pixel=options.samples_per_pixel,
-        test_fraction=options.test_fraction,
-        hdri_dir=options.hdri_dir,
-        olat=options.olat,
-        keep_olat=options.keep_olat,
-        olat_captures=options.olat_captures,
-        device=options.device,
-    )
+    # Every setting of a data set is an option of the same name.
+    settings = {field.name: getattr(options, field.name) for field in fields(DatasetConfig)}
+    return DatasetConfig(**settings | {"num_subjects": subjects})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from delit_models.lat_long import direction_grid, solid_angles
 from delit_models.wan_vae import WanVAE
 
 from .losses import DARK, irradiance
-from .pairs import PairDataset
+from .pairs import Pairs
 
 # Radiance that stands for black in a mean of logarithms.
 MEAN_FLOOR = 1e-3
@@ -69,7 +69,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate_heads(
-    vae: WanVAE, heads: DelitHeads, pairs: PairDataset, mean_env: Tensor, limit: int | None = None
+    vae: WanVAE, heads: DelitHeads, pairs: Pairs, mean_env: Tensor, limit: int | None = None
 ) -> Evaluation:
     """Run heads on held-out pairs, spread evenly over the set, and measure.
 

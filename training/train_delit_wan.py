@@ -32,7 +32,7 @@ from .average import Average
 from .command_line import run_command
 from .latent_cache import AugmentConfig, LatentCache, LatentPair, build_latent_cache
 from .losses import HeadsLoss, channel_weights
-from .metrics import Evaluation, evaluate_heads, geometric_mean
+from .metrics import Evaluation, evaluate_heads, geometric_mean, spread
 from .pairs import Pairs
 from .photography import PhotographyConfig
 from .shards import open_pairs
@@ -160,16 +160,21 @@ def train(arguments: argparse.Namespace) -> None:
         print(f"Going on from step {trainer.step} of {trainer.steps}")
     mean_env = _mean_env(cache)
     deadline = time.monotonic() + 60 * arguments.minutes
+
+    def done() -> bool:
+        return trainer.step >= trainer.steps or time.monotonic() > deadline
+
     progress = tqdm(total=trainer.steps, initial=trainer.step, desc="heads", mininterval=5)
-    while trainer.step < trainer.steps and time.monotonic() < deadline:
-        epoch, done = divmod(trainer.step, trainer.steps_per_epoch)
-        for indices in trainer.batches(epoch)[done:]:
+    while not done():
+        epoch, taken = divmod(trainer.step, trainer.steps_per_epoch)
+        for indices in trainer.batches(epoch)[taken:]:
             parts = trainer.train_step(cache.batch(indices))
             progress.set_postfix({name: f"{value:.4f}" for name, value in parts.items()}, refresh=False)
             progress.update()
-            if time.monotonic() > deadline:
+            if done():
                 break
-        if (epoch + 1) % arguments.evaluate_every == 0:
+        # The last of them is saved below.
+        if (epoch + 1) % arguments.evaluate_every == 0 and not done():
             save(trainer, vae, test_pairs, mean_env, arguments)
     progress.close()
     save(trainer, vae, test_pairs, mean_env, arguments)
@@ -212,8 +217,7 @@ def _read_state(path: Path, device: str) -> dict:
 
 def _mean_env(cache: LatentCache) -> Tensor:
     """The average light of the training set in log radiance, [3, 128, 256]: the baseline that knows no picture."""
-    sample = torch.linspace(0, len(cache) - 1, min(len(cache), 400)).long()
-    return geometric_mean(decode_env(cache.batch(sample).env_code))
+    return geometric_mean(decode_env(cache.batch(torch.tensor(spread(len(cache), 400))).env_code))
 
 
 def parse_arguments() -> argparse.Namespace:

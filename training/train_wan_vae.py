@@ -165,11 +165,16 @@ def train(arguments: argparse.Namespace) -> None:
         trainer.load_state(torch.load(state_file, weights_only=True))
         print(f"Going on from step {trainer.step} of {state_file}")
     deadline = time.monotonic() + 60 * arguments.minutes
+
+    def done() -> bool:
+        return trainer.step >= config.steps or time.monotonic() > deadline
+
     progress = tqdm(total=config.steps, initial=trainer.step, desc="decoder", mininterval=5)
-    while trainer.step < config.steps and time.monotonic() < deadline:
+    while not done():
         progress.set_postfix(loss=f"{trainer.train_step():.5f}", refresh=False)
         progress.update()
-        if trainer.step % arguments.save_every == 0:
+        # The last of them is saved below.
+        if trainer.step % arguments.save_every == 0 and not done():
             save(trainer, state_file, arguments, test_pictures)
     progress.close()
     save(trainer, state_file, arguments, test_pictures)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from delit_models.color import linear_to_srgb
 from delit_models.errors import DelitError
+from tests.unit.patch_means import PatchMeans
 from training.latent_cache import (
     AugmentConfig,
     augment,
@@ -126,16 +127,3 @@ def test_pairs_of_different_sizes_are_refused_by_name(data_set, tmp_path):
     data_set.pairs[3] = Pair(*small, data_set.pairs[3].env)
     with pytest.raises(DelitError, match="b/3 are 64 × 56, the first pair's 64 × 64"):
         build_latent_cache(PatchMeans(), data_set, 1, NEVER, 0, tmp_path)
-
-
-class PatchMeans:
-    """A stand-in for a VAE: the mean of every 8 by 8 pixels."""
-
-    def __init__(self) -> None:
-        self.encoder = self
-
-    def parameters(self):
-        yield torch.zeros(1)
-
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.avg_pool2d(pictures, 8)

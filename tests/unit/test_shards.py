@@ -14,6 +14,7 @@ import torch
 from delit_models.env_map_files import write_env_map
 from delit_models.errors import DelitError
 from delit_models.image_files import write_image
+from tests.unit.patch_means import PatchMeans
 from training import make_shards as command
 from training.command_line import run_command
 from training.latent_cache import AugmentConfig, build_latent_cache
@@ -216,19 +217,6 @@ def test_shards_of_another_origin_need_no_description(shards):
 def test_neither_a_data_set_nor_shards(tmp_path):
     with pytest.raises(DelitError, match="no index.jsonl"):
         open_pairs(tmp_path, "train")
-
-
-class PatchMeans:
-    """A stand-in for a VAE: the mean of every 8 by 8 pixels."""
-
-    def __init__(self) -> None:
-        self.encoder = self
-
-    def parameters(self):
-        yield torch.zeros(1)
-
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.avg_pool2d(pictures, 8)
 
 
 def test_training_reads_shards_as_it_reads_the_folder(data_set, shards, tmp_path):

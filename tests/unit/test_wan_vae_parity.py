@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from delit_models.checkpoint_layouts import diffusers_name
 from tests.unit.comfyui_wan_vae import MISSING, comfyui_folders
+from tests.unit.diffusers_wan_vae import diffusers_wan_vae
 from tests.unit.wan_vae_samples import random_clip, random_vae, relative_error
 
 TOLERANCE = 1e-5
@@ -40,11 +40,10 @@ def _case_id(case: tuple[int, int, int, int]) -> str:
 @pytest.mark.parametrize("case", CASES, ids=_case_id)
 @torch.inference_mode()
 def test_equals_diffusers(case: tuple[int, int, int, int]) -> None:
-    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed (pip install delit[dev])")
+    pytest.importorskip("diffusers", reason="diffusers is not installed (pip install delit[dev])")
     dim, *size = case
     vae = random_vae(dim)
-    reference = diffusers.AutoencoderKLWan(base_dim=dim, z_dim=16).eval()
-    reference.load_state_dict({diffusers_name(name): tensor for name, tensor in vae.state_dict().items()})
+    reference = diffusers_wan_vae(vae)
     clip = random_clip(*size)
     latent = vae.encode(clip)
     assert relative_error(latent, reference.encode(clip).latent_dist.mean) <= TOLERANCE

@@ -47,8 +47,9 @@ from delit_models.atomic_write import atomic_write
 from delit_models.color import srgb_to_linear
 from delit_models.errors import DelitError
 from delit_models.image_files import read_image
-from delit_models.oiio_files import read_pixels, write_pixels
+from delit_models.oiio_files import read_pixels
 
+from .exr_files import write_exr
 from .light_stage import LightStage, Transport, masked_transport, stage_around
 
 CAPTURE_FILE = "lights.json"
@@ -119,9 +120,7 @@ def write_capture(folder: Path, transport: Transport, field_of_view: float, mask
     lights = []
     for number, picture in enumerate(transport.pictures):
         file = f"{number:03d}.exr"
-        with atomic_write(folder / file) as temporary:
-            attributes = {"compression": "zip", "Software": "Delit"}
-            write_pixels(temporary, picture, ("R", "G", "B"), attributes, lossless=True)
+        write_exr(folder / file, picture, ("R", "G", "B"))
         direction = [float(value) for value in transport.stage.directions[number]]
         white = float(transport.stage.irradiance[number] / np.pi)
         lights.append({"file": file, "direction": direction, "white": white})

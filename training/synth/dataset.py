@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _FILE_KEYS = ("relit", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
-# Folders from before these settings existed were made so.
-_SETTINGS_ONCE_UNKNOWN = {"olat": 0, "captured": False}
 GENERATOR = "delit training.generate_toy_dataset 2"
 
 
@@ -115,7 +113,7 @@ def prepare_folder(config: DatasetConfig) -> None:
     """
     path = config.output_dir / "dataset.json"
     if path.exists():
-        present = _SETTINGS_ONCE_UNKNOWN | json.loads(path.read_text()).get("settings", {})
+        present = json.loads(path.read_text()).get("settings", {})
         differing = {
             key: (present.get(key), value)
             for key, value in config.identity.items()

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from delit_models.atomic_write import atomic_write
 from delit_models.color import linear_to_srgb
 from delit_models.image_files import write_image
-from delit_models.oiio_files import write_pixels
+
+from .exr_files import write_exr
 
 TRUTH_CONVENTIONS = {
     "albedo": "8-bit sRGB PNG: diffuse reflectance, black outside the mask, multiplied by coverage at its edge",
@@ -68,11 +68,6 @@ def write_truth(root: Path, folder: str, truth: SurfaceTruth, mask: np.ndarray) 
     }
     albedo = torch.from_numpy((truth.albedo * seen).astype(np.float32))
     write_image(root / paths["albedo"], linear_to_srgb(albedo))
-    _write_exr(root / paths["normals"], (truth.normals * seen).astype(np.float16), ("R", "G", "B"))
-    _write_exr(root / paths["depth"], (truth.depth[..., None] * seen).astype(np.float32), ("Z",))
+    write_exr(root / paths["normals"], (truth.normals * seen).astype(np.float16), ("R", "G", "B"))
+    write_exr(root / paths["depth"], (truth.depth[..., None] * seen).astype(np.float32), ("Z",))
     return paths
-
-
-def _write_exr(path: Path, pixels: np.ndarray, channels: tuple[str, ...]) -> None:
-    with atomic_write(path) as temporary:
-        write_pixels(temporary, pixels, channels, {"compression": "zip", "Software": "Delit"}, lossless=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -177,6 +179,38 @@ class PairDataset(Pairs):
         if path not in self._maps:
             self._maps[path] = read_light(path)
         return self._maps[path]
+
+
+class JoinedPairs(Pairs):
+    """The pairs of several data sets, one after the other. Subjects of the same name in two of them stay two."""
+
+    def __init__(self, parts: Sequence[Pairs]) -> None:
+        self._parts = parts
+        self._starts = [0, *accumulate(len(part) for part in parts)]
+        self.records = [
+            replace(record, subject=f"{number}/{record.subject}")
+            for number, part in enumerate(parts, start=1)
+            for record in part.records
+        ]
+
+    def __getitem__(self, index: int) -> Pair:
+        part, own = self._find(index)
+        return part[own]
+
+    def light(self, index: int) -> Tensor:
+        part, own = self._find(index)
+        return part.light(own)
+
+    def stamp(self, index: int) -> str:
+        part, own = self._find(index)
+        return part.stamp(own)
+
+    def _find(self, index: int) -> tuple[Pairs, int]:
+        """The data set that holds a pair, and the pair's number there."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"There is no pair {index} among {len(self)}.")
+        part = bisect_right(self._starts, index) - 1
+        return self._parts[part], index - self._starts[part]
 
 
 def read_picture(path: Path) -> Tensor:

@@ -13,6 +13,7 @@ import json
 import tarfile
 import tempfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from delit_models.errors import DelitError
 
 from .pairs import (
+    JoinedPairs,
     Pair,
     PairDataset,
     Pairs,
@@ -61,11 +63,14 @@ class ShardRecord:
     members: dict[str, Member]
 
 
-def open_pairs(data_root: str | Path, split: Split) -> Pairs:
-    """The pairs of one split of a data set folder, or of a folder of shards.
+def open_pairs(data_root: str | Path | Sequence[str | Path], split: Split) -> Pairs:
+    """The pairs of one split of a data set folder, or of a folder of shards, or of several of them together.
 
-    Raises DelitError if it is neither, or has no pair of the split.
+    Raises DelitError if one of them is neither, or has no pair of the split.
     """
+    if not isinstance(data_root, str | Path):
+        roots = [open_pairs(root, split) for root in data_root]
+        return roots[0] if len(roots) == 1 else JoinedPairs(roots)
     root = Path(data_root)
     if not (root / "index.jsonl").is_file() and any(root.glob("*.tar")):
         return ShardDataset(root, split)

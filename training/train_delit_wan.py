@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,14 +23,19 @@ from delit_models.atomic_write import atomic_write
 from delit_models.checkpoint import load_wan_vae
 from delit_models.env_codec import decode_env
 from delit_models.errors import DelitError
-from delit_models.heads import DelitConfig, DelitHeads
-from delit_models.heads_file import HeadsInfo, save_heads, test_card
+from delit_models.heads_file import (
+    HeadsInfo,
+    LoadedHeads,
+    load_heads,
+    save_heads,
+    test_card,
+    verify_vae_probe,
+)
 from delit_models.wan_vae import WanVAE
 
-from .average import Average
 from .command_line import run_command
-from .latent_cache import AugmentConfig, LatentCache, LatentPair, build_latent_cache
-from .losses import HeadsLoss, channel_weights
+from .heads_trainer import TrainConfig, Trainer
+from .latent_cache import AugmentConfig, LatentCache, build_latent_cache
 from .metrics import Evaluation, evaluate_heads, geometric_mean, spread
 from .pairs import Pairs
 from .photography import PhotographyConfig
@@ -39,104 +43,6 @@ from .shards import open_pairs
 
 HEADS_FILE = "delit_heads.safetensors"
 STATE_FILE = "checkpoint.pt"
-EMA_DECAY = 0.998
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of one run."""
-
-    batch_size: int = 16
-    num_epochs: int = 40
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
-    warm_up: int = 150
-    variants: int = 4
-    use_mask: bool = False
-    seed: int = 0
-
-
-class Trainer:
-    """Heads, optimiser and schedule over a cache of latents."""
-
-    def __init__(self, config: TrainConfig, vae: WanVAE, cache: LatentCache, working_size: int) -> None:
-        self.config, self.cache = config, cache
-        self.device = next(vae.parameters()).device
-        torch.manual_seed(config.seed)
-        z = cache.tensors["z"].float()
-        heads_config = DelitConfig(
-            latent_mean=tuple(z.mean(dim=(0, 2, 3)).tolist()),
-            latent_std=tuple(z.std(dim=(0, 2, 3)).tolist()),
-            working_size=working_size,
-        )
-        self.heads = DelitHeads(heads_config).to(self.device)
-        self.average = Average(self.heads, EMA_DECAY)
-        self.loss = HeadsLoss(channel_weights(vae, z[:64].to(self.device)), config.use_mask).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.heads.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            betas=(0.9, 0.98),
-        )
-        self.steps_per_epoch = max(1, len(cache) // config.batch_size)
-        self.steps = config.num_epochs * self.steps_per_epoch
-        self.step = 0
-
-    def train_step(self, batch: LatentPair) -> dict[str, float]:
-        """One step; returns the parts of the loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self._schedule()
-        z, z_target, mask, code_target = (
-            tensor.to(self.device) for tensor in (batch.z, batch.z_flat, batch.mask, batch.env_code)
-        )
-        z_flat, env_code = self.heads(z)
-        parts = self.loss(z_flat, z_target, mask, env_code, code_target)
-        self.optimizer.zero_grad(set_to_none=True)
-        sum(parts.values()).backward()
-        torch.nn.utils.clip_grad_norm_(self.heads.parameters(), 1.0)
-        self.optimizer.step()
-        self.average.update(self.heads)
-        self.step += 1
-        return {name: value.item() for name, value in parts.items()}
-
-    def batches(self, epoch: int) -> list[Tensor]:
-        """The epoch's shuffled indices, the same for the same seed whenever training was resumed."""
-        order = torch.randperm(
-            len(self.cache), generator=torch.Generator().manual_seed(self.config.seed + epoch)
-        )
-        usable = self.steps_per_epoch * self.config.batch_size
-        return list(order[:usable].split(self.config.batch_size))
-
-    def averaged_heads(self) -> DelitHeads:
-        heads = DelitHeads(self.heads.config)
-        heads.load_state_dict(self.average.state_dict())
-        return heads.to(self.device).eval().requires_grad_(False)
-
-    def state(self) -> dict:
-        return {
-            "step": self.step,
-            "config": self.heads.config.to_dict(),
-            "heads": self.heads.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state(self, state: dict) -> None:
-        if DelitConfig.from_dict(state["config"]) != self.heads.config:
-            raise DelitError(
-                "The checkpoint was made with other data, another VAE or other settings than this run. Resume with the "
-                "same ones, or start in an empty output folder."
-            )
-        self.step = state["step"]
-        self.heads.load_state_dict(state["heads"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
-    def _schedule(self) -> float:
-        """Linear warm-up, then a half cosine down to 1%."""
-        progress = min(1.0, self.step / self.steps)
-        warm = min(1.0, (self.step + 1) / self.config.warm_up)
-        return warm * (0.01 + 0.495 * (1 + math.cos(math.pi * progress)))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -150,11 +56,12 @@ def train(arguments: argparse.Namespace) -> None:
     )
     output = Path(arguments.output_dir)
     vae = load_wan_vae(arguments.wan_vae_checkpoint, arguments.device)
+    start = _start(arguments, vae)
     pairs = open_pairs(arguments.data_root, "train")
     test_pairs = open_pairs(arguments.data_root, "test")
     augmentation = AugmentConfig(photography=PhotographyConfig(share=arguments.photographed))
     cache = build_latent_cache(vae, pairs, config.variants, augmentation, config.seed, output)
-    trainer = Trainer(config, vae, cache, working_size=max(pairs[0].relit.shape[-2:]))
+    trainer = Trainer(config, vae, cache, max(pairs[0].relit.shape[-2:]), start.heads if start else None)
     if arguments.resume:
         trainer.load_state(_read_state(output / STATE_FILE, arguments.device))
         print(f"Going on from step {trainer.step} of {trainer.steps}")
@@ -198,6 +105,7 @@ def save(
             "pairs": len(trainer.cache) // trainer.config.variants,
             "latent_variants": trainer.config.variants,
             "use_mask": trainer.config.use_mask,
+            **({"started_from": Path(arguments.start_from).name} if arguments.start_from else {}),
         },
         metrics=evaluation.rounded(),
     )
@@ -207,6 +115,20 @@ def save(
     save_heads(output / HEADS_FILE, heads, probe, info, torch.float16)
     with atomic_write(output / STATE_FILE) as temporary:
         torch.save(trainer.state(), temporary)
+
+
+def _start(arguments: argparse.Namespace, vae: WanVAE) -> LoadedHeads | None:
+    """The trained heads to go on from, if they were given and belong to this VAE."""
+    if arguments.start_from is None:
+        return None
+    loaded = load_heads(arguments.start_from)
+    with torch.inference_mode():
+        verify_vae_probe(
+            lambda card: vae.encode(card.to(arguments.device)),
+            loaded,
+            Path(arguments.wan_vae_checkpoint).name,
+        )
+    return loaded
 
 
 def _read_state(path: Path, device: str) -> dict:
@@ -227,7 +149,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--wan_vae_checkpoint", required=True, help="the VAE to train heads for")
     parser.add_argument(
-        "--data_root", required=True, help="data set folder, or folder of its shards (training.make_shards)"
+        "--data_root",
+        required=True,
+        nargs="+",
+        help="data set folders, or folders of their shards (training.make_shards), taken together",
     )
     parser.add_argument("--output_dir", required=True, help="where heads, state and cached latents go")
     parser.add_argument("--batch_size", type=int, default=default.batch_size, help="pairs a step")
@@ -249,6 +174,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--freeze_vae", action="store_true", default=True, help="always so: the VAE is not trained"
+    )
+    parser.add_argument(
+        "--start_from",
+        help="heads file whose heads are trained on, instead of new ones (delit_heads.safetensors)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the output folder's checkpoint")
     parser.add_argument(

@@ -135,9 +135,9 @@ def check_training(bench: Bench) -> str:
     from delit_models.checkpoint import load_wan_vae
     from delit_models.pipeline import EMBEDDED_VAE
 
+    from .heads_trainer import TrainConfig, Trainer
     from .latent_cache import AugmentConfig, build_latent_cache
     from .pairs import PairDataset
-    from .train_delit_wan import TrainConfig, Trainer
 
     vae = load_wan_vae(EMBEDDED_VAE, bench.device)
     pairs = PairDataset(bench.folder / "data", "train")

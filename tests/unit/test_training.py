@@ -8,21 +8,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from delit_models import heads_file
 from delit_models.checkpoint import save_wan_vae
 from delit_models.color import linear_to_srgb, srgb_to_linear
 from delit_models.env_map_files import write_env_map
 from delit_models.errors import DelitError
-from delit_models.heads_file import load_heads
+from delit_models.heads import DelitConfig, DelitHeads
+from delit_models.heads_file import HeadsInfo, load_heads, save_heads
 from delit_models.image_files import write_image
 from delit_models.lat_long import direction_grid
 from delit_models.pipeline import DelitPipeline
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from training import train_delit_wan, train_wan_vae
+from training.heads_trainer import TrainConfig, Trainer
 from training.latent_cache import AugmentConfig, augment, build_latent_cache
 from training.losses import HeadsLoss, channel_weights, irradiance
 from training.metrics import direction_error, psnr
 from training.pairs import Pair, PairDataset, read_index
 from training.patch_code import PatchCode, prepare_decoder, set_linear_encoder
+from training.shards import open_pairs
 
 SIZE = 64
 
@@ -242,6 +246,66 @@ def test_heads_learn_are_saved_resumed_and_used(linear_vae, data_set, tmp_path, 
     z = torch.randn(1, 16, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(pipe.heads(z)[0], loaded.heads(z)[0])
+
+
+def test_training_goes_on_from_trained_heads(linear_vae, data_set, tmp_path, monkeypatch, capsys):
+    """Own pairs need fewer steps from heads that can do it already, and two folders are one data set."""
+    vae_file = tmp_path / "vae.safetensors"
+    save_wan_vae(vae_file, linear_vae, torch.float16, {})
+    common = ("--wan_vae_checkpoint", vae_file, "--batch_size", 4, "--latent_variants", 2, "--device", "cpu")
+    first, second = tmp_path / "first", tmp_path / "second"
+    run(
+        train_delit_wan,
+        monkeypatch,
+        *common,
+        "--data_root",
+        data_set,
+        "--output_dir",
+        first,
+        "--num_epochs",
+        16,
+    )
+    trained = load_heads(first / "delit_heads.safetensors")
+    run(train_delit_wan, monkeypatch, *common, "--data_root", data_set, data_set, "--output_dir", second,
+        "--num_epochs", 1, "--learning_rate", 1e-6, "--start_from", first / "delit_heads.safetensors")  # fmt: skip
+    onwards = load_heads(second / "delit_heads.safetensors")
+    assert onwards.config == trained.config
+    assert onwards.info.training["started_from"] == "delit_heads.safetensors"
+    assert onwards.info.training["pairs"] == 8 and trained.info.training["pairs"] == 4
+    for name in ("flat_psnr", "env_irradiance_error"):
+        assert onwards.info.metrics[name] == pytest.approx(trained.info.metrics[name], rel=0.02)
+
+
+def test_heads_of_another_vae_are_no_start(linear_vae, pictures, data_set, tmp_path, monkeypatch):
+    vae_file, others = tmp_path / "vae.safetensors", tmp_path / "heads.safetensors"
+    save_wan_vae(vae_file, linear_vae, torch.float16, {})
+    info = HeadsInfo(name="Others", vae_name="another VAE", licence="")
+    save_heads(others, DelitHeads(DelitConfig()), -linear_vae.encode(heads_file.test_card()), info)
+    with pytest.raises(DelitError, match="trained with the VAE “another VAE”"):
+        run(train_delit_wan, monkeypatch, "--wan_vae_checkpoint", vae_file, "--data_root", data_set,
+            "--output_dir", tmp_path / "run", "--start_from", others, "--device", "cpu")  # fmt: skip
+
+
+def test_a_checkpoint_of_an_older_trainer_is_refused(linear_vae, data_set, tmp_path):
+    cache = build_latent_cache(linear_vae, PairDataset(data_set, "train"), 1, AugmentConfig(), 0, tmp_path)
+    trainer = Trainer(TrainConfig(batch_size=2), linear_vae, cache, SIZE)
+    state = trainer.state()
+    del state["optimizers"]
+    with pytest.raises(DelitError, match="older Delit"):
+        trainer.load_state(state)
+
+
+def test_data_sets_are_joined(data_set):
+    one, both = PairDataset(data_set, "train"), open_pairs([data_set, data_set], "train")
+    assert len(both) == 2 * len(one)
+    # The same name in two folders is not the same person: their lights are not added up.
+    assert len({record.subject for record in both.records}) == 2 * len({r.subject for r in one.records})
+    for index in range(len(both)):
+        torch.testing.assert_close(both[index].relit, one[index % len(one)].relit)
+        torch.testing.assert_close(both.light(index), one.light(index % len(one)))
+        assert both.stamp(index) == one.stamp(index % len(one))
+    with pytest.raises(IndexError):
+        both[len(both)]
 
 
 def test_nothing_to_resume_is_said(linear_vae, data_set, tmp_path, monkeypatch):

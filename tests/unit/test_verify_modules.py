@@ -58,7 +58,7 @@ def test_a_damaged_vae_is_found(monkeypatch, tmp_path, bench, part, capsys):
 
 
 def test_a_step_that_does_not_lower_the_loss_is_found(monkeypatch, bench):
-    from training.train_delit_wan import Trainer
+    from training.heads_trainer import Trainer
 
     monkeypatch.setattr(Trainer, "train_step", lambda self, batch: {"flat": 1.0 + self.step})
     write_sphere_pairs(bench.folder / "data")

@@ -29,6 +29,7 @@ from training.synth.dataset import (
     prepare_folder,
     repair_index,
 )
+from training.synth.denoise import check_denoiser
 from training.synth.lights import hdri_names
 from training.synth.workers import (
     CORES_PER_SUBJECT,
@@ -77,7 +78,13 @@ def add_what_to_make(add: Callable[..., object]) -> None:
         "--samples_per_pixel",
         type=int,
         default=DatasetConfig.samples_per_pixel,
-        help="light paths traced per pixel; fewer is noisier (%(default)s)",
+        help="light paths traced per pixel; fewer is blurrier, or noisier without denoising (%(default)s)",
+    )
+    add(
+        "--no_denoise",
+        dest="denoise",
+        action="store_false",
+        help="leave the renderer's noise in; pictures as clean then take some ten times the samples",
     )
     add(
         "--hdri_dir",
@@ -148,6 +155,8 @@ def unfinished_work(config: DatasetConfig) -> list[Work]:
     """Makes or mends the folder; returns what is still to make. A folder without HDRIs or captures is refused first."""
     for split in ("train", "test"):
         hdri_names(config.hdri_dir, split)
+    if config.denoise and config.olat_captures is None:
+        check_denoiser()
     if config.olat_captures is not None:
         captured = len(find_captures(config.olat_captures))
         if config.num_subjects > captured:

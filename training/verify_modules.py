@@ -26,7 +26,7 @@ from delit_models.errors import DelitError
 from .load_wan_vae import choose_device
 
 PACKAGES = ("torch", "einops", "safetensors", "numpy", "pillow", "OpenImageIO", "av", "tqdm", "torchmetrics")
-GENERATOR_PACKAGES = ("mitsuba", "anny")
+GENERATOR_PACKAGES = ("mitsuba", "anny", "pyoidn")
 # The embedded VAE gives smooth colours back at over 26 dB; their mean alone would be at 14.
 SMOOTH_PSNR = 18.0
 TINY_SIZE = 64

@@ -19,17 +19,18 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _FILE_KEYS = ("relit", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
-GENERATOR = "delit training.generate_toy_dataset 2"
+GENERATOR = "delit training.generate_toy_dataset 3"
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
     """One data set.
 
-    image_size in pixels; samples_per_pixel of the relit pictures (flat-lit ones take as many again); test_fraction 0..1
-    of the subjects. olat: lights of the light stage that pictures are composed from (light_stage.py), 0 to render every
-    picture by itself; keep_olat: store the pictures of the lights too, as subjects/<id>/olat/ (captures.py).
-    olat_captures: folder of real captures to compose from instead of rendering. device: "cpu" or "cuda".
+    image_size in pixels; samples_per_pixel of the relit pictures (flat-lit ones take as many again); denoise: take out
+    what noise that leaves (denoise.py); test_fraction 0..1 of the subjects. olat: lights of the light stage that
+    pictures are composed from (light_stage.py), 0 to render every picture by itself; keep_olat: store the pictures of
+    the lights too, as subjects/<id>/olat/ (captures.py). olat_captures: folder of real captures to compose from instead
+    of rendering. device: "cpu" or "cuda".
     """
 
     output_dir: Path
@@ -37,7 +38,8 @@ class DatasetConfig:
     num_envs: int
     image_size: int = 256
     seed: int = 0
-    samples_per_pixel: int = 48
+    samples_per_pixel: int = 16
+    denoise: bool = True
     test_fraction: float = 0.12
     hdri_dir: Path = SHIPPED_HDRI_DIR
     olat: int = 0
@@ -85,6 +87,7 @@ class DatasetConfig:
             "image_size": self.image_size,
             "seed": self.seed,
             "samples_per_pixel": self.samples_per_pixel,
+            "denoise": self.denoise,
             "test_fraction": self.test_fraction,
             "olat": self.olat,
             "captured": self.olat_captures is not None,

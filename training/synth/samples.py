@@ -15,12 +15,13 @@ from delit_models.image_files import write_env_map, write_image
 
 from .captures import CAPTURE_FILE, find_captures, read_capture, write_capture
 from .dataset import DatasetConfig, env_name, subject_name, subject_split
+from .denoise import denoised
 from .light_stage import even_stage, measure_transport
 from .lights import ENV_HEIGHT, ENV_WIDTH, Light, camera_rotation, sample_light
 from .photograph import Photograph, photograph
 from .scene import SubjectScene
 from .subject import SampledSubject, person_notes, sample_subject
-from .truth import write_truth
+from .truth import SurfaceTruth, write_truth
 
 # Last word of a renderer's seed: no two purposes share random numbers.
 _PICTURE_SEEDS, _LIGHT_SEEDS = 2, 3
@@ -92,6 +93,8 @@ def _stage(config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, 
     field_of_view = sampled.framing.field_of_view
     flat, relight = (_one_light_at_a_time if config.olat else _direct)(config, scene, index, field_of_view)
     truth = scene.surface_truth(_render_seed(config.seed, index, 0))
+    if config.denoise:
+        flat, relight = denoised(flat, truth), _denoising(relight, truth)
     return StagedSubject(
         index=index,
         flat=flat,
@@ -102,6 +105,17 @@ def _stage(config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, 
         lights=config.olat,
         notes=_notes(sampled),
     )
+
+
+def _denoising(relight: Relight, truth: SurfaceTruth) -> Relight:
+    """The same, its pictures denoised. Those of one light at a time are denoised when they are summed up, not one by
+    one: a sum stays a sum, and has less to take out."""
+
+    def relight_clean(radiance: np.ndarray, env: int) -> tuple[np.ndarray, np.ndarray]:
+        picture, lit_by = relight(radiance, env)
+        return denoised(picture, truth), lit_by
+
+    return relight_clean
 
 
 def _direct(

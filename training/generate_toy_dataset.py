@@ -84,7 +84,7 @@ def add_what_to_make(add: Callable[..., object]) -> None:
         "--no_denoise",
         dest="denoise",
         action="store_false",
-        help="leave the renderer's noise in; pictures as clean then take some ten times the samples",
+        help="leave the renderer's noise in; pictures as clean then take some six times the samples",
     )
     add(
         "--hdri_dir",

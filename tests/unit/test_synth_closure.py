@@ -23,11 +23,13 @@ if importlib.util.find_spec("mitsuba") is None:
 
 import drjit
 
+from training.synth.denoise import denoised
 from training.synth.light_stage import Transport, even_stage, measure_transport
 from training.synth.lights import SHIPPED_HDRI_DIR, camera_rotation, sample_light
 from training.synth.mitsuba_runtime import start_mitsuba
 from training.synth.photograph import view_directions
-from training.synth.scene import scene_description, set_environment
+from training.synth.scene import scene_description, set_environment, surface_truth
+from training.synth.truth import SurfaceTruth
 
 _SIZE = 48
 _FIELD_OF_VIEW = 24.0
@@ -64,12 +66,22 @@ def _transport(surface: str) -> Transport:
     return measure_transport(even_stage(_LIGHTS), _sphere_renderer(bsdf, samples=192))
 
 
+def _sphere_truth() -> SurfaceTruth:
+    """What the denoiser is told of the diffuse sphere."""
+    mitsuba = start_mitsuba()
+    sphere = {"type": "sphere", "center": _CENTRE.tolist(), "radius": _RADIUS, "bsdf": _DIFFUSE}
+    scene = mitsuba.load_dict(scene_description(mitsuba, {"ball": sphere}, _FIELD_OF_VIEW, _SIZE))
+    return surface_truth(mitsuba, scene, seed=1)
+
+
 def _relight(mode: str, surface: str, radiance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sphere's picture in a mode of the generator, and the environment that the mode says it is under."""
     if mode == "olat":
         return _transport(surface).relight(radiance)
     # A mirror meets a sun's few pixels by chance alone.
     samples, bsdf = (2048, _DIFFUSE) if surface == "lambert" else (8192, _MIRROR)
+    if mode == "denoised":
+        return denoised(_sphere_renderer(bsdf, samples // 16)(radiance, 3), _sphere_truth()), radiance
     return _sphere_renderer(bsdf, samples)(radiance, 3), radiance
 
 
@@ -106,7 +118,7 @@ def _written(radiance: np.ndarray, folder: Path) -> torch.Tensor:
     return read_env_map(folder / "env.exr").radiance
 
 
-@pytest.mark.parametrize("mode", ["direct", "olat"])
+@pytest.mark.parametrize("mode", ["direct", "denoised", "olat"])
 def test_lambert_sphere_equals_the_renderer(light: np.ndarray, mode: str, tmp_path: Path) -> None:
     image, radiance = _relight(mode, "lambert", light)
     env = _written(radiance, tmp_path).double()
@@ -122,6 +134,7 @@ def test_lambert_sphere_equals_the_renderer(light: np.ndarray, mode: str, tmp_pa
         assert rendered[:, channel].mean() == pytest.approx(expected[:, channel].mean().item(), rel=0.03)
 
 
+# A mirror has no noise to take out, and a denoiser cannot tell what it reflects from noise: see denoise.py.
 @pytest.mark.parametrize("mode", ["direct", "olat"])
 def test_mirror_sphere_equals_the_renderer(light: np.ndarray, mode: str, tmp_path: Path) -> None:
     image, radiance = _relight(mode, "mirror", light)

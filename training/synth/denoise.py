@@ -1,4 +1,8 @@
-"""Taking the renderer's noise out of pictures with Open Image Denoise, guided by what the surface is."""
+"""Taking the renderer's noise out of pictures with Open Image Denoise, guided by what the surface is.
+
+Skin, hair and cloth at 16 paths a pixel come out nearer to the limit of many paths than at 96 without (tests). What a
+*mirror* shows is softened, since no guide tells the denoiser what that is: at most the glint on a pair of glasses here.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ def check_denoiser() -> None:
     if importlib.util.find_spec("pyoidn") is None:
         raise DelitError(
             "Pictures are denoised with Open Image Denoise, which is not installed: pip install pyoidn. Or give "
-            "--no_denoise, and some ten times the --samples_per_pixel for pictures as clean."
+            "--no_denoise, and some six times the --samples_per_pixel for pictures as clean."
         )
 
 

@@ -64,7 +64,12 @@ def main() -> None:
     add("--num_envs", type=int, default=5, help="environments per person, 2 or more (default 5)")
     add("--olat", type=int, default=64, help="lights of the light stage (default 64)")
     add("--image_size", type=int, default=256, help="side of the pictures, pixels (default 256)")
-    add("--samples_per_pixel", type=int, default=48, help="of a rendered picture (default 48)")
+    add(
+        "--samples_per_pixel",
+        type=int,
+        default=DatasetConfig.samples_per_pixel,
+        help="of a rendered picture (default %(default)s)",
+    )
     add("--subjects", type=int, default=2, help="people to measure with (default 2)")
     add("--variant", help="Mitsuba's variant (default: the fastest that runs here)")
     options = parser.parse_args()

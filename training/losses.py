@@ -89,4 +89,4 @@ class HeadsLoss(nn.Module):
             (irradiance(decode_env(x.clamp(0, 1))) + DARK).log() for x in (env_code, code_target)
         )
         light = (shading - shading_target).abs().mean()
-        return {"flat": flat, "code": 4 * code, "light": 0.5 * light}
+        return {"flat": flat, "code": 4 * code, "light": light}

@@ -15,9 +15,12 @@ from delit_models.wan_vae import WanVAE
 from .average import Average
 from .latent_cache import LatentCache, LatentPair
 from .losses import HeadsLoss, channel_weights
+from .metrics import spread
 from .muon import Muon
 
 EMA_DECAY = 0.998
+# The latents' mean and deviation are known well from so many of them.
+_MEASURED_LATENTS = 4000
 # Adam's part of the learning rate: first and last layers, biases and norms move more carefully than matrices.
 _ADAM_SHARE = 0.5
 
@@ -53,7 +56,7 @@ class Trainer:
         self.config, self.cache = config, cache
         self.device = next(vae.parameters()).device
         torch.manual_seed(config.seed)
-        z = cache.tensors["z"].float()
+        z = cache.tensors["z"][spread(len(cache), _MEASURED_LATENTS)].float()
         heads = DelitHeads(_heads_config(z, working_size)) if start is None else start
         self.heads = heads.to(self.device).train().requires_grad_(True)
         self.average = Average(self.heads, EMA_DECAY)

@@ -72,7 +72,8 @@ class LatentPair:
 
 
 class LatentCache(Dataset[LatentPair]):
-    """All pairs of a data set, `variants` times each, in memory as half floats."""
+    """All pairs of a data set, `variants` times each, as half floats. Tensors that lie in the cache's file are read
+    from there as they are needed."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
@@ -174,7 +175,7 @@ def build_latent_cache(
     it was made from the same pairs, VAE and settings before."""
     cache_file = folder / f"latents-{_fingerprint(vae, dataset, variants, config, seed)}.pt"
     if cache_file.is_file():
-        return LatentCache(torch.load(cache_file, weights_only=True))
+        return _open(cache_file)
     companions = _companions(dataset)
     rows: dict[str, list[Tensor]] = {}
     size = dataset[0].relit.shape[-2:]
@@ -192,7 +193,11 @@ def build_latent_cache(
     tensors["env"] = torch.stack([dataset.light(index).half() for index in range(len(dataset))])
     with atomic_write(cache_file) as temporary:
         torch.save(tensors, temporary)
-    return LatentCache(tensors)
+    return _open(cache_file)
+
+
+def _open(cache_file: Path) -> LatentCache:
+    return LatentCache(torch.load(cache_file, weights_only=True, mmap=True))
 
 
 def _check_size(record: Record, pair: Pair, size: torch.Size) -> None:

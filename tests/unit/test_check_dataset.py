@@ -61,6 +61,8 @@ def test_a_sound_data_set_passes_and_is_shown(monkeypatch, data_set, capsys):
     assert "train: 4 pairs of 2 subjects" in printed and "test: 2 pairs of 1 subjects" in printed
     sheet = read_image(data_set / "contact_sheet.jpg")
     assert sheet.std() > 0.05
+    # Two columns of subjects: flat-lit, and two lights with their maps; no room for lights that are not there.
+    assert sheet.shape[1] == 2 * (1 + 2 * 2) * 192
 
 
 BREAKAGES = {

@@ -50,8 +50,10 @@ def write_contact_sheet(
         by_subject.setdefault(record["subject"], []).append(record)
     if not by_subject:
         raise DelitError(f"{dataset_dir} has no finished pairs to show yet.")
+    names = sorted(by_subject)[:subjects]
+    relits = min(relits, max(len(by_subject[name]) for name in names))
     strips = []
-    for name in sorted(by_subject)[:subjects]:
+    for name in names:
         shown = by_subject[name][:relits]
         tiles = [_tile(read_image(dataset_dir / shown[0]["flat"])[..., :3])]
         for record in shown:

@@ -20,7 +20,7 @@ from torch import Tensor
 from .checkpoint import load_wan_vae
 from .errors import DelitError
 from .heads import DelitConfig
-from .heads_file import load_heads, verify_vae_probe
+from .heads_file import LoadedHeads, load_heads, verify_vae_probe
 from .images import Framing, Outside, check_images
 from .stages import (
     EnvPooling,
@@ -77,6 +77,21 @@ class DelitResult:
     z_flat: Tensor
 
 
+def load_heads_of(
+    vae: WanVAE, vae_path: str | Path, heads_path: str | Path, device: torch.device | str
+) -> LoadedHeads:
+    """Heads from a file, float32, on the device that their VAE is on.
+
+    Raises:
+        CheckpointError: if it is no heads file.
+        DelitError: if the heads were trained with another VAE than `vae`, which `vae_path` names.
+    """
+    loaded = load_heads(heads_path, device)
+    with torch.inference_mode():
+        verify_vae_probe(lambda card: vae.encode(card.to(device)), loaded, Path(vae_path).name)
+    return loaded
+
+
 class DelitPipeline:
     """A VAE and heads for it.
 
@@ -105,10 +120,7 @@ class DelitPipeline:
             DelitError: if the heads were trained with another VAE.
         """
         vae = load_wan_vae(vae_path, device, torch.float32)
-        loaded = load_heads(heads_path, device)
-        with torch.inference_mode():
-            verify_vae_probe(lambda card: vae.encode(card.to(device)), loaded, Path(vae_path).name)
-        return cls(vae, loaded.heads)
+        return cls(vae, load_heads_of(vae, vae_path, heads_path, device).heads)
 
     @torch.inference_mode()
     def __call__(

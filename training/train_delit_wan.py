@@ -23,14 +23,8 @@ from delit_models.atomic_write import atomic_write
 from delit_models.checkpoint import load_wan_vae
 from delit_models.env_codec import decode_env
 from delit_models.errors import DelitError
-from delit_models.heads_file import (
-    HeadsInfo,
-    LoadedHeads,
-    load_heads,
-    save_heads,
-    test_card,
-    verify_vae_probe,
-)
+from delit_models.heads_file import HeadsInfo, save_heads, test_card
+from delit_models.pipeline import load_heads_of
 from delit_models.wan_vae import WanVAE
 
 from .command_line import run_command
@@ -56,12 +50,15 @@ def train(arguments: argparse.Namespace) -> None:
     )
     output = Path(arguments.output_dir)
     vae = load_wan_vae(arguments.wan_vae_checkpoint, arguments.device)
-    start = _start(arguments, vae)
+    start = None
+    if arguments.start_from:
+        files = arguments.wan_vae_checkpoint, arguments.start_from
+        start = load_heads_of(vae, *files, arguments.device).heads
     pairs = open_pairs(arguments.data_root, "train")
     test_pairs = open_pairs(arguments.data_root, "test")
     augmentation = AugmentConfig(photography=PhotographyConfig(share=arguments.photographed))
     cache = build_latent_cache(vae, pairs, config.variants, augmentation, config.seed, output)
-    trainer = Trainer(config, vae, cache, max(pairs[0].relit.shape[-2:]), start.heads if start else None)
+    trainer = Trainer(config, vae, cache, max(pairs[0].relit.shape[-2:]), start)
     if arguments.resume:
         trainer.load_state(_read_state(output / STATE_FILE, arguments.device))
         print(f"Going on from step {trainer.step} of {trainer.steps}")
@@ -115,20 +112,6 @@ def save(
     save_heads(output / HEADS_FILE, heads, probe, info, torch.float16)
     with atomic_write(output / STATE_FILE) as temporary:
         torch.save(trainer.state(), temporary)
-
-
-def _start(arguments: argparse.Namespace, vae: WanVAE) -> LoadedHeads | None:
-    """The trained heads to go on from, if they were given and belong to this VAE."""
-    if arguments.start_from is None:
-        return None
-    loaded = load_heads(arguments.start_from)
-    with torch.inference_mode():
-        verify_vae_probe(
-            lambda card: vae.encode(card.to(arguments.device)),
-            loaded,
-            Path(arguments.wan_vae_checkpoint).name,
-        )
-    return loaded
 
 
 def _read_state(path: Path, device: str) -> dict:

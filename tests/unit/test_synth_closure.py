@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -44,10 +45,14 @@ _LIGHTS = 40
 _SAMPLES_A_PASS = 2048
 
 
+def _sphere_scene(mitsuba: ModuleType, bsdf: dict) -> object:
+    sphere = {"type": "sphere", "center": _CENTRE.tolist(), "radius": _RADIUS, "bsdf": bsdf}
+    return mitsuba.load_dict(scene_description(mitsuba, {"ball": sphere}, _FIELD_OF_VIEW, _SIZE))
+
+
 def _sphere_renderer(bsdf: dict, samples: int) -> Callable[[np.ndarray, int], np.ndarray]:
     mitsuba = start_mitsuba()
-    sphere = {"type": "sphere", "center": _CENTRE.tolist(), "radius": _RADIUS, "bsdf": bsdf}
-    scene = mitsuba.load_dict(scene_description(mitsuba, {"ball": sphere}, _FIELD_OF_VIEW, _SIZE))
+    scene = _sphere_scene(mitsuba, bsdf)
     parameters = mitsuba.traverse(scene)
 
     def render(radiance: np.ndarray, seed: int) -> np.ndarray:
@@ -69,9 +74,7 @@ def _transport(surface: str) -> Transport:
 def _sphere_truth() -> SurfaceTruth:
     """What the denoiser is told of the diffuse sphere."""
     mitsuba = start_mitsuba()
-    sphere = {"type": "sphere", "center": _CENTRE.tolist(), "radius": _RADIUS, "bsdf": _DIFFUSE}
-    scene = mitsuba.load_dict(scene_description(mitsuba, {"ball": sphere}, _FIELD_OF_VIEW, _SIZE))
-    return surface_truth(mitsuba, scene, seed=1)
+    return surface_truth(mitsuba, _sphere_scene(mitsuba, _DIFFUSE), seed=1)
 
 
 def _relight(mode: str, surface: str, radiance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

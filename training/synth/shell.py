@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from .cut_mesh import cut_mesh, with_hem
+from .head_frame import unit
 from .noise import smooth_noise
 from .people import PersonMesh, body_template
 from .regions import smooth_step
@@ -52,7 +53,7 @@ def build_shell(
     normals = matrix @ mesh.normals
     for _ in range(6):
         normals = average @ normals
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    normals = unit(normals)
     hem = smooth_step(0.0, 0.02, inside)
     lift = fit.lift_at_hem + (fit.lift - fit.lift_at_hem) * hem + extra + fit.fold * _folds(rest, rng) * hem
     vertices = skin + normals * np.maximum(lift, _THINNEST)[:, None]

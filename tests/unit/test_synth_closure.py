@@ -24,7 +24,7 @@ if importlib.util.find_spec("mitsuba") is None:
 
 import drjit
 
-from training.synth.denoise import denoised
+from training.synth.denoise import denoised, denoised_halves
 from training.synth.light_stage import Transport, even_stage, measure_transport
 from training.synth.lights import SHIPPED_HDRI_DIR, camera_rotation, sample_light
 from training.synth.mitsuba_runtime import start_mitsuba
@@ -41,6 +41,8 @@ _ALBEDO = 0.6
 
 _DIFFUSE = {"type": "diffuse", "reflectance": {"type": "rgb", "value": _ALBEDO}}
 _MIRROR = {"type": "conductor", "material": "none"}
+_SURFACES = {"lambert": _DIFFUSE, "mirror": _MIRROR}
+_MODES = ["direct", "denoised", "olat", "olat denoised"]
 _LIGHTS = 40
 _SAMPLES_A_PASS = 2048
 
@@ -67,25 +69,27 @@ def _sphere_renderer(bsdf: dict, samples: int) -> Callable[[np.ndarray, int], np
 @lru_cache
 def _transport(surface: str) -> Transport:
     """The sphere's light transport, measured once for all environments."""
-    bsdf = _DIFFUSE if surface == "lambert" else _MIRROR
-    return measure_transport(even_stage(_LIGHTS), _sphere_renderer(bsdf, samples=192))
+    return measure_transport(even_stage(_LIGHTS), _sphere_renderer(_SURFACES[surface], samples=192))
 
 
-def _sphere_truth() -> SurfaceTruth:
-    """What the denoiser is told of the diffuse sphere."""
+@lru_cache
+def _sphere_truth(surface: str) -> SurfaceTruth:
+    """What the denoiser is told of the sphere."""
     mitsuba = start_mitsuba()
-    return surface_truth(mitsuba, _sphere_scene(mitsuba, _DIFFUSE), seed=1)
+    return surface_truth(mitsuba, _sphere_scene(mitsuba, _SURFACES[surface]), seed=1)
 
 
 def _relight(mode: str, surface: str, radiance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sphere's picture in a mode of the generator, and the environment that the mode says it is under."""
-    if mode == "olat":
-        return _transport(surface).relight(radiance)
-    # A mirror meets a sun's few pixels by chance alone.
-    samples, bsdf = (2048, _DIFFUSE) if surface == "lambert" else (8192, _MIRROR)
-    if mode == "denoised":
-        return denoised(_sphere_renderer(bsdf, samples // 16)(radiance, 3), _sphere_truth()), radiance
-    return _sphere_renderer(bsdf, samples)(radiance, 3), radiance
+    if mode.startswith("olat"):
+        picture, lit_by = _transport(surface).relight(radiance)
+        return denoised(picture, _sphere_truth(surface)) if mode == "olat denoised" else picture, lit_by
+    # A mirror meets a sun's few pixels by chance alone; a matte sphere shows what the denoiser makes of noise.
+    samples = 8192 if surface == "mirror" else 128 if mode == "denoised" else 2048
+    if mode == "direct":
+        return _sphere_renderer(_SURFACES[surface], samples)(radiance, 3), radiance
+    render = _sphere_renderer(_SURFACES[surface], samples // 2)
+    return denoised_halves(render(radiance, 3), render(radiance, 4), _sphere_truth(surface)), radiance
 
 
 def _sphere_normals() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -121,7 +125,7 @@ def _written(radiance: np.ndarray, folder: Path) -> torch.Tensor:
     return read_env_map(folder / "env.exr").radiance
 
 
-@pytest.mark.parametrize("mode", ["direct", "denoised", "olat"])
+@pytest.mark.parametrize("mode", _MODES)
 def test_lambert_sphere_equals_the_renderer(light: np.ndarray, mode: str, tmp_path: Path) -> None:
     image, radiance = _relight(mode, "lambert", light)
     env = _written(radiance, tmp_path).double()
@@ -137,8 +141,7 @@ def test_lambert_sphere_equals_the_renderer(light: np.ndarray, mode: str, tmp_pa
         assert rendered[:, channel].mean() == pytest.approx(expected[:, channel].mean().item(), rel=0.03)
 
 
-# A mirror has no noise to take out, and a denoiser cannot tell what it reflects from noise: see denoise.py.
-@pytest.mark.parametrize("mode", ["direct", "olat"])
+@pytest.mark.parametrize("mode", _MODES)
 def test_mirror_sphere_equals_the_renderer(light: np.ndarray, mode: str, tmp_path: Path) -> None:
     image, radiance = _relight(mode, "mirror", light)
     _, _, seen = _sphere_normals()

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _FILE_KEYS = ("relit", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
-GENERATOR = "delit training.generate_toy_dataset 3"
+GENERATOR = "delit training.generate_toy_dataset 4"
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,11 @@ class DatasetConfig:
     """One data set.
 
     image_size in pixels; samples_per_pixel of the relit pictures (flat-lit ones take as many again); denoise: take out
-    what noise that leaves (denoise.py); test_fraction 0..1 of the subjects. olat: lights of the light stage that
-    pictures are composed from (light_stage.py), 0 to render every picture by itself; keep_olat: store the pictures of
-    the lights too, as subjects/<id>/olat/ (captures.py). olat_captures: folder of real captures to compose from instead
-    of rendering. device: "cpu" or "cuda".
+    what noise that leaves (denoise.py), which needs two equal halves: an odd number of samples is rounded up;
+    test_fraction 0..1 of the subjects. olat: lights of the light stage that pictures are composed from
+    (light_stage.py), 0 to render every picture by itself; keep_olat: store the pictures of the lights too, as
+    subjects/<id>/olat/ (captures.py). olat_captures: folder of real captures to compose from instead of rendering.
+    device: "cpu" or "cuda".
     """
 
     output_dir: Path

@@ -15,7 +15,7 @@ from delit_models.image_files import write_env_map, write_image
 
 from .captures import CAPTURE_FILE, find_captures, read_capture, write_capture
 from .dataset import DatasetConfig, env_name, subject_name, subject_split
-from .denoise import denoised
+from .denoise import denoised, denoised_halves
 from .light_stage import even_stage, measure_transport
 from .lights import ENV_HEIGHT, ENV_WIDTH, Light, camera_rotation, sample_light
 from .photograph import Photograph, photograph
@@ -24,7 +24,7 @@ from .subject import SampledSubject, person_notes, sample_subject
 from .truth import SurfaceTruth, write_truth
 
 # Last word of a renderer's seed: no two purposes share random numbers.
-_PICTURE_SEEDS, _LIGHT_SEEDS = 2, 3
+_PICTURE_SEEDS, _LIGHT_SEEDS, _SECOND_HALF_SEEDS = 2, 3, 4
 
 Relight = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 """(radiance [128, 256, 3], env index) -> (picture [S, S, 4], the radiance that it is lit by, [128, 256, 3])."""
@@ -91,10 +91,13 @@ def compose_subject(config: DatasetConfig, subject_index: int, envs: list[int]) 
 def _stage(config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, index: int) -> StagedSubject:
     """Renders what all of a subject's pairs share, and writes its surface."""
     field_of_view = sampled.framing.field_of_view
-    flat, relight = (_one_light_at_a_time if config.olat else _direct)(config, scene, index, field_of_view)
     truth = scene.surface_truth(_render_seed(config.seed, index, 0))
-    if config.denoise:
-        flat, relight = denoised(flat, truth), _denoising(relight, truth)
+    if config.olat:
+        flat, relight = _one_light_at_a_time(config, scene, index, field_of_view)
+        if config.denoise:
+            flat, relight = denoised(flat, truth), _denoising(relight, truth)
+    else:
+        flat, relight = _direct(config, scene, index, truth)
     return StagedSubject(
         index=index,
         flat=flat,
@@ -107,29 +110,21 @@ def _stage(config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, 
     )
 
 
-def _denoising(relight: Relight, truth: SurfaceTruth) -> Relight:
-    """The same, its pictures denoised. Those of one light at a time are denoised when they are summed up, not one by
-    one: a sum stays a sum, and has less to take out."""
-
-    def relight_clean(radiance: np.ndarray, env: int) -> tuple[np.ndarray, np.ndarray]:
-        picture, lit_by = relight(radiance, env)
-        return denoised(picture, truth), lit_by
-
-    return relight_clean
-
-
 def _direct(
-    config: DatasetConfig, scene: SubjectScene, index: int, field_of_view: float
+    config: DatasetConfig, scene: SubjectScene, index: int, truth: SurfaceTruth
 ) -> tuple[np.ndarray, Relight]:
     """The flat-lit picture, and a rendering for every environment."""
-    samples = config.samples_per_pixel
-    ones = np.ones((ENV_HEIGHT, ENV_WIDTH, 3), np.float32)
-    flat = scene.render(ones, samples, _render_seed(config.seed, index, 0))
 
-    def relight(radiance: np.ndarray, env: int) -> tuple[np.ndarray, np.ndarray]:
-        return scene.render(radiance, samples, _render_seed(config.seed, index, env + 1)), radiance
+    def picture(radiance: np.ndarray, number: int) -> np.ndarray:
+        samples, seed = config.samples_per_pixel, _render_seed(config.seed, index, number)
+        if not config.denoise:
+            return scene.render(radiance, samples, seed)
+        seeds = (seed, _render_seed(config.seed, index, number, _SECOND_HALF_SEEDS))
+        first, second = (scene.render(radiance, (samples + 1) // 2, seed) for seed in seeds)
+        return denoised_halves(first, second, truth)
 
-    return flat, relight
+    flat = picture(np.ones((ENV_HEIGHT, ENV_WIDTH, 3), np.float32), 0)
+    return flat, lambda radiance, env: (picture(radiance, env + 1), radiance)
 
 
 def _one_light_at_a_time(
@@ -152,6 +147,17 @@ def _one_light_at_a_time(
         write_image(folder.parent / "mask.png", torch.from_numpy(_mask(flat)))
         write_capture(folder, transport, field_of_view, mask="../mask.png")
     return flat, lambda radiance, env: transport.relight(radiance)
+
+
+def _denoising(relight: Relight, truth: SurfaceTruth) -> Relight:
+    """The same, its pictures denoised: when they are summed up, not light by light, since a sum stays a sum and has
+    less to take out. One rendering is enough: a stage's lights are broad, and none looks like noise in a mirror."""
+
+    def relight_clean(radiance: np.ndarray, env: int) -> tuple[np.ndarray, np.ndarray]:
+        picture, lit_by = relight(radiance, env)
+        return denoised(picture, truth), lit_by
+
+    return relight_clean
 
 
 def write_pairs(config: DatasetConfig, staged: StagedSubject, envs: list[int]) -> Iterator[dict]:

@@ -123,6 +123,21 @@ def test_a_glint_stays_and_a_firefly_goes(wall: tuple[np.ndarray, SurfaceTruth],
     np.testing.assert_allclose(glint[away], picture[away], atol=0.02)
 
 
+def test_paths_that_all_missed_a_lamp_agree_on_nothing(wall: tuple[np.ndarray, SurfaceTruth]) -> None:
+    """Few paths find a small lamp: both halves are dark in most pixels, and it is no detail that they are."""
+    picture, truth = wall
+    rng = np.random.default_rng(1)
+    halves = []
+    for _ in range(2):
+        found = rng.random((*picture.shape[:2], 1)) < 1 / 10
+        halves.append(
+            np.concatenate([picture[..., :3] * found * 10, picture[..., 3:]], -1).astype(np.float32)
+        )
+    alone = denoised((halves[0] + halves[1]) / 2, truth)[..., :3]
+    clean = denoised_halves(*halves, truth)[..., :3]
+    assert (np.abs(clean - alone) > 0.05 * alone).mean() < 0.005
+
+
 def test_noise_of_many_paths_is_taken_out_and_their_detail_kept(
     wall: tuple[np.ndarray, SurfaceTruth],
 ) -> None:

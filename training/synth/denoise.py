@@ -18,9 +18,12 @@ from delit_models.errors import DelitError
 
 from .truth import SurfaceTruth
 
-_WINDOW = 5  # pixels square, over which two renderings are compared
-# Noise alone agrees this well by chance, in a window that small.
-_CHANCE = 0.3
+# Pixels square: of the window in which two renderings are compared, and of the wider one that their noise is taken
+# from, since the few paths of a small one may all have missed a lamp.
+_WINDOW, _NOISE_WINDOW = 5, 17
+# Noise alone agrees as well as this, by chance, in a window that small.
+_CHANCE = 0.5
+_DARK = 0.1  # times the picture's median: darker pixels are compared as if they were this bright
 
 
 def check_denoiser() -> None:
@@ -36,32 +39,30 @@ def denoised_halves(first: np.ndarray, second: np.ndarray, truth: SurfaceTruth) 
     """The mean of two independent renderings of one picture without noise, [S, S, 4], as `denoised` describes it, but
     with what the denoiser took away in error.
 
-    What it changed and both renderings show alike was no noise and is put back, by the share of it that is alike in a
-    window around each pixel: Wiener's filter, signal over signal and noise, both estimated from the two halves as in
-    Rousselle, Knaus and Zwicker, "Adaptive rendering with non-local means filtering" (2012).
+    What it changed and both renderings show alike was no noise and is put back, by the share of it that is alike around
+    each pixel: Wiener's filter, signal over signal and noise, both estimated from the two halves as in Rousselle, Knaus
+    and Zwicker, "Adaptive rendering with non-local means filtering" (2012).
     first, second: [S, S, 4] each, of equally many paths; truth as for `denoised`. Raises DelitError as it does.
     """
     mean = (first + second) / 2
     clean = denoised(mean, truth)
-    inside = clean[..., 3] > 0.5
-    level = float(np.median(clean[inside][:, :3].mean(-1))) if inside.any() else 0.0
-    differences = [_compressed(half, level) - _compressed(clean, level) for half in (first, second)]
-    signal = _window_mean(differences[0] * differences[1])
-    both = _window_mean((differences[0] ** 2 + differences[1] ** 2) / 2)
-    alike = np.clip(signal / np.maximum(both, 1e-12), 0.0, 1.0)
+    color, inside = clean[..., :3], clean[..., 3] > 0.5
+    if not inside.any():
+        return clean
+    # By the clean brightness, not by a curve of the noisy one: noise stays zero in the mean, however uneven it is.
+    brightness = color + max(_DARK * float(np.median(color[inside])), 1e-6)
+    taken = [(half[..., :3] - color) / brightness for half in (first, second)]
+    signal = np.maximum(_window_mean(taken[0] * taken[1], _WINDOW), 0.0)
+    spread = (taken[0] - taken[1]) ** 2 / 2
+    noise = np.maximum(_window_mean(spread, _WINDOW), _window_mean(spread, _NOISE_WINDOW))
+    alike = signal / np.maximum(signal + noise, 1e-12)
     share = np.maximum(alike - _CHANCE, 0.0) / (1 - _CHANCE)
-    return (clean + share[..., None] * (mean - clean)).astype(np.float32)
+    return clean + share[..., None] * (mean - clean)
 
 
-def _compressed(image: np.ndarray, level: float) -> np.ndarray:
-    """Colour [S, S, 3] as the eye weighs it: linear below a level of light, logarithmic above, so that one path that
-    found the sun does not outweigh all others."""
-    return np.log1p(np.maximum(image[..., :3], 0.0) / max(level, 1e-6))
-
-
-def _window_mean(values: np.ndarray) -> np.ndarray:
-    """Mean [S, S] of [S, S, C] over the channels and the window around each pixel."""
-    return uniform_filter(values.mean(-1), _WINDOW)
+def _window_mean(values: np.ndarray, size: int) -> np.ndarray:
+    """Mean [S, S] of [S, S, C] over the channels and a window around each pixel."""
+    return uniform_filter(values.mean(-1), size)
 
 
 def denoised(image: np.ndarray, truth: SurfaceTruth) -> np.ndarray:

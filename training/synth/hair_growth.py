@@ -15,6 +15,9 @@ from .regions import smooth_step
 from .strand_mesh import Strands
 
 _GUIDES = 900
+_FACE_HALF = 0.066  # metres from the middle of the face to the hair that hangs beside it
+_CHIN_Z = 0.53  # on the neutral head
+_HELD_HAIR = ("short", "afro", "tied")  # kinds that do not fall
 _BUN = np.array([0.0, 0.085, 0.70])  # where tied hair meets, on the neutral head
 
 
@@ -60,7 +63,9 @@ def grow(
     # Strands that grow close together have like colours: locks and sun-bleached patches.
     patches = np.exp(0.10 * smooth_noise(roots.rest, 0.02, rng))[:, None]
     picks = colours[rng.integers(len(colours), size=count)]
-    return Strands(points, radii, np.clip(picks * patches, 0.004, 0.85))
+    strands = Strands(points, radii, np.clip(picks * patches, 0.004, 0.85))
+    # A single strand that strays before the eyes reads as a crack in the skin: it is brushed away.
+    return strands if style.kind in _HELD_HAIR else strands.only(~_crosses_face(points, head))
 
 
 def _flow(style: HairStyle, rest: np.ndarray) -> np.ndarray:
@@ -109,6 +114,7 @@ def _march(
     surface, normals = mesh.vertices[::3], mesh.normals[::3]
     tree = cKDTree(surface)
     flow = head.turn(_flow(style, roots.rest))
+    side = np.where(roots.rest[:, 0] >= style.part_side, 1.0, -1.0)
     lift = growth.lift
     if style.kind == "short":
         # Cut hair stands up on top of the head and lies down at its sides.
@@ -120,7 +126,7 @@ def _march(
         direction = unit(direction + growth.pull * flow + growth.gravity * np.array([0, 0, -1.0]))
         position = position + direction * step
         position = leave_skin(position, tree, surface, normals, margin)
-        position = _leave_face(position, head, style)
+        position = _leave_face(position, head, style, side)
         direction = unit(0.5 * direction + 0.5 * unit(position - points[-1]))
         points.append(position)
     return np.stack(points, axis=1)
@@ -137,16 +143,26 @@ def leave_skin(
     return position + normals[nearest] * (np.maximum(margin - outside, 0) * near)[:, None]
 
 
-def _leave_face(position: np.ndarray, head: HeadFrame, style: HairStyle) -> np.ndarray:
-    """Keeps falling hair off the face: points before it and below the hairline move sideways."""
-    if style.kind in ("short", "afro", "tied"):
+def _in_front(rest: np.ndarray) -> np.ndarray:
+    """How much points [..., 3] on the neutral head are before the face or below it, under the hairline: 0..1."""
+    return (1.0 - smooth_step(-0.075, -0.045, rest[..., 1])) * (1.0 - smooth_step(0.695, 0.72, rest[..., 2]))
+
+
+def _leave_face(position: np.ndarray, head: HeadFrame, style: HairStyle, side: np.ndarray) -> np.ndarray:
+    """Keeps falling hair off the face: points before it move to the side of the parting [N] that they grow on."""
+    if style.kind in _HELD_HAIR:
         return position
     rest = head.to_rest(position)
-    x, y, z = rest.T
-    before = (1.0 - smooth_step(-0.075, -0.045, y)) * (1.0 - smooth_step(0.695, 0.72, z)) * (z > 0.53)
-    wanted = 0.066 * np.where(x >= 0, 1.0, -1.0)
-    rest[:, 0] = np.where((np.abs(x) < 0.066) & (before > 0), x + (wanted - x) * before * 0.8, x)
+    before = _in_front(rest) * (rest[:, 2] > _CHIN_Z)
+    missing = np.maximum(_FACE_HALF - rest[:, 0] * side, 0.0)
+    rest[:, 0] += 0.8 * before * missing * side
     return head.place(rest)
+
+
+def _crosses_face(points: np.ndarray, head: HeadFrame) -> np.ndarray:
+    """Which strands [N] of points [N, K, 3] hang before the eyes, the mouth or the throat."""
+    rest = head.to_rest(points.reshape(-1, 3)).reshape(points.shape)
+    return ((np.abs(rest[..., 0]) < 0.8 * _FACE_HALF) & (_in_front(rest) > 0.5)).any(1)
 
 
 def _children(

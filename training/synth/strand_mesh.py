@@ -20,6 +20,10 @@ class Strands:
     radii: np.ndarray
     colours: np.ndarray
 
+    def only(self, keep: np.ndarray) -> Strands:
+        """The strands that keep [N] says."""
+        return Strands(self.points[keep], self.radii[keep], self.colours[keep])
+
 
 def strand_surface(strands: Strands, roughness: float, sides: int = _SIDES) -> Surface:
     """The strands as tubes with the given number of sides."""

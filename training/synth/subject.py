@@ -18,7 +18,7 @@ from .regions import smooth_step
 from .scene import Framing, Subject, sample_framing
 from .skin import MAX_MELANIN, SkinStyle, paint_skin, sample_skin_style
 from .skin_relief import with_relief
-from .strand_mesh import Strands, strand_surface
+from .strand_mesh import strand_surface
 from .surface import Surface, merged
 
 _HAIR_ROUGHNESS = 0.36
@@ -90,7 +90,7 @@ def build_surfaces(
     strands, cover = build_hair(style.hair, mesh, hidden, rng)
     hat = build_hat(style.hat, mesh, _HAIR_UNDER_HAT.get(style.hair.kind, 0.003), rng)
     if hat is not None:
-        strands = [_kept(group, outside_hat(group.points, hat)) for group in strands]
+        strands = [group.only(outside_hat(group.points, hat)) for group in strands]
     brows = strand_colours(style.hair.brow_colour, 0.5 * style.hair.grey, rng)
     beard = strand_colours(style.hair.brow_colour, style.hair.grey, rng)
     strands = strands + build_face_hair(style.face_hair, brows, beard, mesh, detail, rng)
@@ -104,10 +104,6 @@ def build_surfaces(
         **build_glasses(style.glasses, mesh, rng),
     }
     return surfaces, mesh
-
-
-def _kept(strands: Strands, keep: np.ndarray) -> Strands:
-    return Strands(strands.points[keep], strands.radii[keep], strands.colours[keep])
 
 
 def sample_subject(rng: np.random.Generator, detail: float = 1.0) -> SampledSubject:

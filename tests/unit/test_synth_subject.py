@@ -15,7 +15,9 @@ from training.synth.clothes import neck_height
 from training.synth.cut_mesh import border_loops
 from training.synth.face_hair import beard_weight
 from training.synth.glasses import build_glasses, sample_glasses_style
+from training.synth.hair import build_hair
 from training.synth.hats import build_hat, outside_hat, under_hat
+from training.synth.head_frame import HeadFrame
 from training.synth.materials import MATERIALS
 from training.synth.people import PersonMesh, body_template, build_person
 from training.synth.skin_relief import wrinkle_height
@@ -149,6 +151,23 @@ def test_hair_does_not_come_out_through_a_hat_but_hangs_from_under_it() -> None:
     up, down = (np.linspace(0, 1, 5)[:, None] * [0, 0, height] for height in (0.02, -0.1))
     strands = np.stack([top - [0, 0, 0.01] + up, lowest + [0, 0, -0.004] + down])
     assert outside_hat(strands, hat).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("part_side", [-0.03, 0.0, 0.03])
+@pytest.mark.parametrize("kind", ["curly", "bob", "long"])
+def test_no_strand_hangs_before_the_eyes_or_the_mouth(kind: str, part_side: float) -> None:
+    mesh = _neutral_person()
+    hair = sample_person_style(np.random.default_rng(0)).hair
+    style = replace(hair, kind=kind, length=0.3, strands=4000, part_side=part_side, curl=0.5, radius=0.0003)
+    no_hat = np.zeros(len(mesh.vertices))
+    (strands,), _ = build_hair(style, mesh, no_hat, np.random.default_rng(0))
+    assert len(strands.points) > 0.95 * style.strands
+    points = HeadFrame.of(mesh).to_rest(strands.points.reshape(-1, 3))
+    x, y, z = points.T
+    assert not ((np.abs(x) < 0.045) & (y < -0.08) & (z > 0.55) & (z < 0.67)).any()
+    # It falls on either side of the face, not only behind it.
+    for side in (-1, 1):
+        assert ((side * x > 0.055) & (y < -0.03) & (z < 0.65)).any()
 
 
 def _neutral_person() -> PersonMesh:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.synth.skin import MAX_MELANIN, SkinStyle, sample_skin_style, skin_albedo
+from training.synth.skin import (
+    MAX_MELANIN,
+    TONE_GROUPS,
+    SkinStyle,
+    melanin_of_tone,
+    sample_skin_style,
+    skin_albedo,
+    typology_angle,
+)
 from training.synth.strand_mesh import strand_tubes
 from training.synth.subdivision import loop_subdivision, vertex_normals
 
@@ -30,10 +41,42 @@ def test_more_melanin_is_darker(melanin: float, blood: float) -> None:
     assert (skin_albedo(melanin + 0.05, blood) < skin_albedo(melanin, blood)).all()
 
 
+def test_the_typology_angle_is_that_of_cielab() -> None:
+    """Against skimage-style CIELAB, written out: 18% grey has L* 49.5; a skin of L* 65, b* 16 has 43 degrees."""
+    assert typology_angle(np.array([0.9, 0.9, 0.9])) == pytest.approx(90, abs=0.5)
+    colour = np.array([0.4903, 0.3053, 0.2102])
+    luminance = colour @ [0.2126729, 0.7151522, 0.0721750]
+    lightness = 116 * np.cbrt(luminance) - 16
+    yellow = 200 * (np.cbrt(luminance) - np.cbrt(colour @ [0.0193339, 0.1191920, 0.9503041] / 1.08883))
+    expected = np.degrees(np.arctan((lightness - 50) / yellow))
+    assert typology_angle(colour) == pytest.approx(expected, abs=0.2) and 40 < expected < 60
+
+
+@pytest.mark.parametrize(
+    ("group", "lowest", "highest"),
+    [
+        ("very light", 55, 90),
+        ("light", 41, 55),
+        ("medium", 28, 41),
+        ("tan", 10, 28),
+        ("brown", -30, 10),
+        ("dark", -90, -30),
+    ],
+)
+def test_tone_groups_are_the_published_classes(group: str, lowest: float, highest: float) -> None:
+    """Each is a sixth of the tones, and its skins have its angles (Del Bino and Bernerd 2013)."""
+    share = (TONE_GROUPS.index(group) + np.array([0.05, 0.5, 0.95])) / len(TONE_GROUPS)
+    melanin = np.array([melanin_of_tone(tone) for tone in share])
+    angle = typology_angle(skin_albedo(melanin, 0.2))
+    assert (lowest < angle).all() and (angle < highest).all()
+    style = sample_skin_style(np.random.default_rng(0), 0.5)
+    assert [replace(style, melanin=value).tone_group for value in melanin] == [group] * 3
+
+
 def test_all_tone_groups_are_drawn() -> None:
     groups = [sample_skin_style(np.random.default_rng(seed), 0.5).tone_group for seed in range(300)]
     counts = {group: groups.count(group) for group in set(groups)}
-    assert len(counts) == 6 and min(counts.values()) > 20
+    assert len(counts) == 6 and min(counts.values()) > 30
     assert isinstance(sample_skin_style(np.random.default_rng(0), 1.0), SkinStyle)
 
 

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _FILE_KEYS = ("relit", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
-GENERATOR = "delit training.generate_toy_dataset 4"
+GENERATOR = "delit training.generate_toy_dataset 5"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class DatasetConfig:
         for name, least in (
             ("num_subjects", 1),
             ("num_envs", 1),
-            ("image_size", 32),
+            ("image_size", 64),
+            ("seed", 0),
             ("samples_per_pixel", 1),
         ):
             if getattr(self, name) < least:

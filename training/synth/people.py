@@ -164,14 +164,14 @@ def sample_person_shape(
     phenotype = {
         "gender": gender,
         "age": float(
-            rng.choice([rng.uniform(0.38, 0.56), rng.uniform(0.56, 0.8), rng.uniform(0.8, 1.0)], p=[0.16, 0.52, 0.32])
+            rng.choice([rng.uniform(0.30, 0.56), rng.uniform(0.56, 0.8), rng.uniform(0.8, 1.0)], p=[0.16, 0.52, 0.32])
         ),
-        "muscle": float(rng.uniform(0.2, 0.8)),
+        "muscle": float(rng.uniform(0.0, 1.0)),
         "weight": float(rng.beta(1.8, 1.8)),
-        "height": float(rng.uniform(0.3, 0.7)),
-        "proportions": float(rng.uniform(0.4, 0.9)),
-        "cupsize": float(rng.uniform(0.2, 0.7)),
-        "firmness": float(rng.uniform(0.4, 0.8)),
+        "height": float(rng.uniform(0.0, 1.0)),
+        "proportions": float(rng.uniform(0.0, 1.0)),
+        "cupsize": float(rng.uniform(0.0, 0.8)),
+        "firmness": float(rng.uniform(0.3, 1.0)),
         "african": african,
         "asian": asian,
         "caucasian": caucasian,

@@ -24,7 +24,7 @@ from .subject import SampledSubject, person_notes, sample_subject
 from .truth import SurfaceTruth, write_truth
 
 # Last word of a renderer's seed: no two purposes share random numbers.
-_PICTURE_SEEDS, _LIGHT_SEEDS, _SECOND_HALF_SEEDS = 2, 3, 4
+_PICTURE_SEEDS, _LIGHT_SEEDS, _SECOND_HALF_SEEDS, _TRUTH_SEEDS = 2, 3, 4, 5
 
 Relight = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 """(radiance [128, 256, 3], env index) -> (picture [S, S, 4], the radiance that it is lit by, [128, 256, 3])."""
@@ -91,7 +91,7 @@ def compose_subject(config: DatasetConfig, subject_index: int, envs: list[int]) 
 def _stage(config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, index: int) -> StagedSubject:
     """Renders what all of a subject's pairs share, and writes its surface."""
     field_of_view = sampled.framing.field_of_view
-    truth = scene.surface_truth(_render_seed(config.seed, index, 0))
+    truth = scene.surface_truth(_render_seed(config.seed, index, 0, _TRUTH_SEEDS))
     if config.olat:
         flat, relight = _one_light_at_a_time(config, scene, index, field_of_view)
         if config.denoise:

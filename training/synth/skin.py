@@ -1,13 +1,15 @@
-"""Procedural skin: linear Rec.709 albedo from a small chromophore model, and roughness by region.
+"""Procedural skin: linear Rec.709 albedo by melanin and blood, and roughness by region.
 
-Skin colour is a light base attenuated by melanin and blood, per channel, after the absorption picture of human skin
-(melanin absorbs ever more towards blue, haemoglobin mostly green). The constants put the range from about
-(0.70, 0.48, 0.40) for the lightest to (0.10, 0.05, 0.03) for the darkest, as measured skin reflectances do.
+The colour model is that of Tsumura et al., "Image-based skin color and texture analysis/synthesis by extracting
+hemoglobin and melanin information in the skin" (SIGGRAPH 2003): the logarithm of skin's reflectance, channel by
+channel, is linear in the amounts of the two pigments. Melanin absorbs ever more towards blue, haemoglobin most in
+green. Tones are the six classes of the individual typology angle (Chardin et al. 1991; Del Bino and Bernerd 2013).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,11 +18,43 @@ from .people import PersonMesh, body_template
 from .regions import EYE_X, smooth_step
 from .surface import Surface
 
-BASE_ALBEDO = np.array([0.70, 0.49, 0.41])
-MELANIN_ABSORPTION = np.array([1.00, 1.24, 1.40])
+BASE_ALBEDO = np.array([0.70, 0.49, 0.40])
+MELANIN_ABSORPTION = np.array([1.00, 1.28, 1.55])
 BLOOD_ABSORPTION = np.array([0.10, 0.62, 0.50])
 MAX_MELANIN = 1.9
 TONE_GROUPS = ("very light", "light", "medium", "tan", "brown", "dark")
+_TYPOLOGY_EDGES = (55.0, 41.0, 28.0, 10.0, -30.0)  # degrees, between the groups
+_USUAL_BLOOD = 0.2
+
+
+def skin_albedo(melanin: np.ndarray | float, blood: np.ndarray | float) -> np.ndarray:
+    """Linear Rec.709 albedo [..., 3] of skin with the given melanin and blood."""
+    melanin, blood = np.asarray(melanin, float)[..., None], np.asarray(blood, float)[..., None]
+    return BASE_ALBEDO * np.exp(-melanin * MELANIN_ABSORPTION - blood * BLOOD_ABSORPTION)
+
+
+def typology_angle(albedo: np.ndarray) -> np.ndarray:
+    """Individual typology angle [...] in degrees of linear Rec.709 albedo [..., 3]: arctan((L* - 50) / b*), from about
+    70 for the lightest skin to -65 for the darkest."""
+    lightness_and_blue = np.array(
+        [[0.212673, 0.715152, 0.072175], [0.017759, 0.109477, 0.872954]]
+    )  # Y, Z of D65 1
+    luminance, blue = np.moveaxis(np.cbrt(albedo @ lightness_and_blue.T), -1, 0)
+    return np.degrees(np.arctan2(116 * luminance - 66, 200 * (luminance - blue)))
+
+
+@lru_cache(maxsize=1)
+def _melanin_edges() -> np.ndarray:
+    """Melanin at which the tone groups begin and the last one ends, [7]."""
+    melanin = np.linspace(0, MAX_MELANIN, 400)
+    angle = typology_angle(skin_albedo(melanin, _USUAL_BLOOD))
+    return np.array([0.0, *np.interp(_TYPOLOGY_EDGES, angle[::-1], melanin[::-1]), MAX_MELANIN])
+
+
+def melanin_of_tone(tone: float) -> float:
+    """Melanin (0..1.9) of a tone 0..1, on a scale on which the six groups are equally wide."""
+    edges = _melanin_edges()
+    return float(np.interp(tone * (len(edges) - 1), np.arange(len(edges)), edges))
 
 
 @dataclass(frozen=True)
@@ -45,22 +79,16 @@ class SkinStyle:
 
     @property
     def tone_group(self) -> str:
-        """One of six equal steps of melanin, from very light to dark."""
-        return TONE_GROUPS[min(5, int(6 * self.melanin / MAX_MELANIN))]
-
-
-def skin_albedo(melanin: np.ndarray | float, blood: np.ndarray | float) -> np.ndarray:
-    """Linear Rec.709 albedo [..., 3] of skin with the given melanin and blood."""
-    melanin, blood = np.asarray(melanin, float)[..., None], np.asarray(blood, float)[..., None]
-    return BASE_ALBEDO * np.exp(-melanin * MELANIN_ABSORPTION - blood * BLOOD_ABSORPTION)
+        """The class of its typology angle, from very light to dark; "medium" is called intermediate there."""
+        return TONE_GROUPS[int(np.searchsorted(_melanin_edges()[1:-1], self.melanin, side="right"))]
 
 
 def sample_skin_style(
     rng: np.random.Generator, masculine: float, age: float = 0.66, melanin: float | None = None
 ) -> SkinStyle:
-    """Draws a skin, every tone equally likely where melanin (0..1.9) is not given. masculine: 0..1, decides how often
-    there is stubble or make-up; age: 0..1 as Anny counts (0.66 a young adult, 1 old)."""
-    melanin = float(rng.uniform(0.0, MAX_MELANIN)) if melanin is None else melanin
+    """Draws a skin, every tone group equally likely where melanin (0..1.9) is not given. masculine: 0..1, decides how
+    often there is stubble or make-up; age: 0..1 as Anny counts (0.66 a young adult, 1 old)."""
+    melanin = melanin_of_tone(rng.random()) if melanin is None else melanin
     grown = age > 0.56
     made_up = grown and rng.random() < 0.55 * (1 - masculine)
     fair = melanin < 0.7

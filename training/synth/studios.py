@@ -14,6 +14,8 @@ import numpy as np
 from delit_models.errors import DelitError
 from delit_models.lat_long import direction_grid
 
+from .skies import clear_sky
+
 ENV_HEIGHT, ENV_WIDTH = 128, 256
 
 
@@ -214,15 +216,19 @@ def _lamps(stage: Stage) -> np.ndarray:
     return total
 
 
-def _low_sun(stage: Stage) -> np.ndarray:
-    rng, y = stage.rng, stage.directions[..., 1:2]
-    azimuth, elevation = rng.uniform(-180, 180), rng.uniform(4, 40)
-    sun = stage.disc(azimuth, elevation, 1.8, rng.uniform(1.5, 7), _temperature(rng.uniform(2600, 5200)))
-    glow = stage.disc(azimuth, elevation, 45, rng.uniform(0.3, 1.2), _temperature(rng.uniform(3000, 5500)))
-    ground = np.array([0.3, 0.25, 0.18]) * rng.uniform(0.4, 1.5)
-    sky = _temperature(rng.uniform(7500, 14000)) * (0.8 - 0.4 * np.maximum(y, 0)) * rng.uniform(0.2, 0.9)
-    blend = _soft_edge(y, 0.05)
-    return ground * (1 - blend) + sky * blend + sun + glow
+def _sun_and_sky(stage: Stage) -> np.ndarray:
+    rng = stage.rng
+    # Low suns are likelier: people are not photographed at noon if it can be helped.
+    azimuth, elevation = rng.uniform(-180, 180), 3 + 62 * rng.beta(1.1, 1.9)
+    albedo = np.array([0.3, 0.25, 0.18]) * rng.uniform(0.4, 1.8)
+    sky = clear_sky(
+        stage.directions, _direction(azimuth, elevation), float(rng.uniform(2, 9)), float(albedo.mean())
+    )
+    # A cloud or a tree before the sun, now and then.
+    veil = rng.choice([1.0, rng.uniform(0.05, 1.0)], p=[0.7, 0.3])
+    sun = stage.disc(azimuth, elevation, 1.8, float(veil), sky.sun_irradiance)
+    above = _soft_edge(stage.directions[..., 1:2], 0.03)
+    return sky.radiance * above + albedo / np.pi * sky.horizontal_irradiance * (1 - above) + sun
 
 
 STUDIOS: dict[str, Callable[[Stage], np.ndarray]] = {
@@ -234,7 +240,7 @@ STUDIOS: dict[str, Callable[[Stage], np.ndarray]] = {
     "back-lit": _back_lit,
     "overcast": _overcast,
     "lamps": _lamps,
-    "low sun": _low_sun,
+    "sun and sky": _sun_and_sky,
 }
 
 

@@ -16,7 +16,7 @@ from .hats import HatStyle, build_hat, outside_hat, sample_hat_style, under_hat
 from .people import PersonMesh, PersonShape, build_person, sample_person_shape
 from .regions import smooth_step
 from .scene import Framing, Subject, sample_framing
-from .skin import MAX_MELANIN, SkinStyle, paint_skin, sample_skin_style
+from .skin import SkinStyle, melanin_of_tone, paint_skin, sample_skin_style
 from .skin_relief import with_relief
 from .strand_mesh import strand_surface
 from .surface import Surface, merged
@@ -61,14 +61,14 @@ class SampledSubject:
 
 
 def sample_person_style(rng: np.random.Generator, detail: float = 1.0) -> PersonStyle:
-    """Draws a person, every skin tone equally likely. detail: see sample_hair_style."""
+    """Draws a person, every group of skin tones equally likely. detail: see sample_hair_style."""
     masculine_first = rng.random() < 0.5
-    melanin_share = rng.random()
+    tone = rng.random()
     # Face shapes follow skin tone only loosely: people come in all combinations.
-    ancestry = rng.dirichlet([0.5 + 1.2 * melanin_share, 0.7, 0.5 + 1.0 * (1 - melanin_share)])
+    ancestry = rng.dirichlet([0.5 + 1.2 * tone, 0.7, 0.5 + 1.0 * (1 - tone)])
     shape = sample_person_shape(rng, masculine_first, *(float(share) for share in ancestry))
     masculine, age = 1.0 - shape.phenotype["gender"], shape.phenotype["age"]
-    melanin = melanin_share * MAX_MELANIN
+    melanin = melanin_of_tone(tone)
     return PersonStyle(
         shape=shape,
         skin=sample_skin_style(rng, masculine, age, melanin),

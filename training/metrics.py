@@ -15,11 +15,14 @@ from delit_models.heads import DelitHeads
 from delit_models.lat_long import direction_grid, solid_angles
 from delit_models.wan_vae import WanVAE
 
+from .latent_cache import target_picture, unchanged
 from .losses import DARK, irradiance
 from .pairs import Pairs
 
-# Radiance that stands for black in a mean of logarithms.
-MEAN_FLOOR = 1e-3
+# So many maps tell what light a data set has.
+MEAN_ENV_MAPS = 400
+# A map darker than this, in mean luminance, counts as this dark: black has no logarithm.
+DARKEST_MAP = 1e-3
 
 
 def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -39,7 +42,8 @@ def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out metrics, each the mean over pictures. All PSNR are in dB over RGB inside the subject's mask.
+    """Held-out metrics, each the mean over pictures. All PSNR are in dB over RGB inside the subject's mask, against
+    the picture that the heads are trained towards (`latent_cache.target_picture`).
 
     Attributes:
         flat_psnr: the flat-lit picture as the VAE decodes it.
@@ -47,9 +51,9 @@ class Evaluation:
         input_psnr: the untouched relit picture: what doing nothing scores.
         ceiling_psnr: the true flat-lit picture through the VAE: what perfect heads would score.
         env_irradiance_error: mean |log2| error in stops of the light on surfaces of all orientations.
-        mean_env_irradiance_error: the same for the training set's average light.
+        mean_env_irradiance_error: the same for the training set's mean environment (`mean_environment`).
         light_direction_error: angle in degrees between the directions that light comes from on the whole.
-        mean_env_direction_error: the same for the training set's average light.
+        mean_env_direction_error: the same for the training set's mean environment.
         pictures: how many were measured.
     """
 
@@ -74,7 +78,7 @@ def evaluate_heads(
     """Run heads on held-out pairs, spread evenly over the set, and measure.
 
     Args:
-        mean_env: the training set's average light, [3, 128, 256].
+        mean_env: what to compare the light with, [3, 128, 256]: see `mean_environment_of`.
         limit: measure on so many pairs at the most.
     """
     device = next(vae.parameters()).device
@@ -82,7 +86,8 @@ def evaluate_heads(
     sums: dict[str, float] = {}
     for index in spread(len(pairs), count):
         pair = pairs[index]
-        relit, flat, mask, env = (x[None].to(device) for x in (pair.relit, pair.flat, pair.mask, pair.env))
+        target = target_picture(unchanged(pair))
+        relit, flat, mask, env = (x[None].to(device) for x in (pair.relit, target, pair.mask, pair.env))
         z = vae.encode(relit * 2 - 1)
         z_flat, env_code = heads(z)
         made, reconstruction, ceiling = (
@@ -109,9 +114,30 @@ def spread(length: int, count: int) -> list[int]:
     return torch.linspace(0, length - 1, min(length, count)).long().tolist()
 
 
-def geometric_mean(envs: Tensor) -> Tensor:
-    """The average light of maps [N, 3, H, W], of logarithms, so that one sun does not outweigh all else; [3, H, W]."""
-    return ((envs + MEAN_FLOOR).log().mean(dim=0).exp() - MEAN_FLOOR).clamp(min=0)
+def mean_environment_of(pairs: Pairs) -> Tensor:
+    """The `mean_environment` of a data set, over 400 of its maps at the most; [3, 128, 256]. Of the training pairs it
+    is the baseline that knows no picture."""
+    return mean_environment(torch.stack([pairs.light(index) for index in spread(len(pairs), MEAN_ENV_MAPS)]))
+
+
+def mean_environment(envs: Tensor) -> Tensor:
+    """The arithmetic mean of maps that were all brought to their typical brightness first: the best light to guess
+    without looking at the picture.
+
+    The typical brightness is the geometric mean over the maps of their mean luminance, which is also the mean
+    irradiance over surfaces of all orientations. A plain arithmetic mean would be that of the few brightest maps, and
+    a geometric mean pixel by pixel far too dark, as every map has its sun or lamp elsewhere: baselines that are too
+    easily beaten.
+
+    Args:
+        envs: radiance [N, 3, H, W], linear.
+
+    Returns:
+        [3, H, W].
+    """
+    levels = mean_luminance(envs).clamp(min=DARKEST_MAP)
+    typical = levels.log().mean().exp()
+    return torch.einsum("n, n c h w -> c h w", typical / levels, envs) / len(envs)
 
 
 def irradiance_error(light: Tensor, truth: Tensor) -> Tensor:
@@ -127,8 +153,19 @@ def direction_error(light: Tensor, truth: Tensor) -> Tensor:
     return torch.rad2deg(cosine.clamp(-1, 1).acos())
 
 
+def mean_luminance(env: Tensor) -> Tensor:
+    """Luminance of lat-longs [B, 3, H, W], averaged over the sphere; [B]."""
+    return _energy(env).sum(dim=(1, 2)) / (4 * torch.pi)
+
+
 def net_direction(env: Tensor) -> Tensor:
     """∫ Y(ω) · ω dω of lat-longs [B, 3, H, W], Y being luminance; [B, 3]."""
     height, width = env.shape[-2:]
-    weights = luminance(env, dim=1) * solid_angles(height, width).expand(height, width).to(env)
+    weights = _energy(env)
     return torch.einsum("b h w, h w d -> b d", weights, direction_grid(height, width).to(env))
+
+
+def _energy(env: Tensor) -> Tensor:
+    """Luminance times solid angle of each pixel of lat-longs [B, 3, H, W]; [B, H, W]."""
+    height, width = env.shape[-2:]
+    return luminance(env, dim=1) * solid_angles(height, width).expand(height, width).to(env)

@@ -25,6 +25,7 @@ from delit_models.errors import DelitError
 from delit_models.heads import ENV_HEIGHT, ENV_WIDTH
 from delit_models.image_files import read_image
 from delit_models.lat_long import resample_env
+from delit_models.oiio_files import existing_file
 
 Split = Literal["train", "test"]
 UNKNOWN = "unknown"
@@ -168,7 +169,7 @@ class PairDataset(Pairs):
 
     def stamp(self, index: int) -> str:
         record = self.records[index]
-        return f"{record.relit}{record.relit.stat().st_mtime_ns}"
+        return " ".join(file_stamp(getattr(record, name)) for name in PAIR_FILES)
 
     def _picture(self, path: Path) -> Tensor:
         if path not in self._pictures:
@@ -211,6 +212,12 @@ class JoinedPairs(Pairs):
             raise IndexError(f"There is no pair {index} among {len(self)}.")
         part = bisect_right(self._starts, index) - 1
         return self._parts[part], index - self._starts[part]
+
+
+def file_stamp(path: Path) -> str:
+    """Which file it is, how large and of when. Raises DelitError where there is none."""
+    status = existing_file(path).stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 def read_picture(path: Path) -> Tensor:

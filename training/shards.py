@@ -27,6 +27,7 @@ from .pairs import (
     PairDataset,
     Pairs,
     Split,
+    file_stamp,
     light_kind,
     read_light,
     read_picture,
@@ -95,7 +96,7 @@ class ShardDataset(Pairs):
 
     def stamp(self, index: int) -> str:
         record = self.records[index]
-        return f"{record.shard}{record.shard.stat().st_mtime_ns}{record.key}"
+        return f"{file_stamp(record.shard)} {record.key}"
 
     def _packed(self, index: int) -> tuple[Tensor, ...]:
         """The pair as `unpack_pair` takes it."""
@@ -111,7 +112,7 @@ class ShardDataset(Pairs):
 def read_shards(root: Path, split: Split) -> list[ShardRecord]:
     """Where every pair of a split is. Raises DelitError for shards that are missing, damaged or incomplete."""
     shards = sorted(root.glob(f"{split}-*.tar"))
-    expected = _expected_pairs(root, split)
+    expected = expected_pairs(root, split)
     missing = sorted(set(expected) - {shard.name for shard in shards})
     if missing:
         raise DelitError(
@@ -132,7 +133,7 @@ def read_shards(root: Path, split: Split) -> list[ShardRecord]:
     return records
 
 
-def _expected_pairs(root: Path, split: Split) -> dict[str, int]:
+def expected_pairs(root: Path, split: Split) -> dict[str, int]:
     """How many pairs each shard has by dataset.json. Shards of another origin need not have one."""
     description = root / "dataset.json"
     if not description.is_file():

@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from delit_models.atomic_write import atomic_write
 from delit_models.checkpoint import load_wan_vae
-from delit_models.env_codec import decode_env
 from delit_models.errors import DelitError
 from delit_models.heads_file import HeadsInfo, save_heads, test_card
 from delit_models.pipeline import load_heads_of
@@ -29,8 +28,8 @@ from delit_models.wan_vae import WanVAE
 
 from .command_line import run_command
 from .heads_trainer import TrainConfig, Trainer
-from .latent_cache import AugmentConfig, LatentCache, build_latent_cache
-from .metrics import Evaluation, evaluate_heads, geometric_mean, spread
+from .latent_cache import AugmentConfig, build_latent_cache
+from .metrics import Evaluation, evaluate_heads, mean_environment_of
 from .pairs import Pairs
 from .photography import PhotographyConfig
 from .shards import open_pairs
@@ -62,7 +61,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.resume:
         trainer.load_state(_read_state(output / STATE_FILE, arguments.device))
         print(f"Going on from step {trainer.step} of {trainer.steps}")
-    mean_env = _mean_env(cache)
+    mean_env = mean_environment_of(pairs)
     deadline = time.monotonic() + 60 * arguments.minutes
 
     def done() -> bool:
@@ -118,11 +117,6 @@ def _read_state(path: Path, device: str) -> dict:
     if not path.is_file():
         raise DelitError(f"There is nothing to resume: {path} is not there. Leave out --resume to start.")
     return torch.load(path, map_location=device, weights_only=True)
-
-
-def _mean_env(cache: LatentCache) -> Tensor:
-    """The average light of the training set in log radiance, [3, 128, 256]: the baseline that knows no picture."""
-    return geometric_mean(decode_env(cache.batch(torch.tensor(spread(len(cache), 400))).env_code))
 
 
 def parse_arguments() -> argparse.Namespace:

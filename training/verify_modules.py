@@ -25,8 +25,21 @@ from delit_models.errors import DelitError
 
 from .load_wan_vae import choose_device
 
-PACKAGES = ("torch", "einops", "safetensors", "numpy", "pillow", "OpenImageIO", "av", "tqdm", "torchmetrics")
-GENERATOR_PACKAGES = ("mitsuba", "anny", "pyoidn")
+# All that training.* and delit_models import, but for training.synth, which GENERATOR_PACKAGES are for. torchvision has
+# the networks that training.evaluate's LPIPS compares by.
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "einops",
+    "safetensors",
+    "numpy",
+    "pillow",
+    "OpenImageIO",
+    "av",
+    "tqdm",
+)
+GENERATOR_PACKAGES = ("mitsuba", "drjit", "anny", "pyoidn", "scipy")
 # The embedded VAE gives smooth colours back at over 26 dB; their mean alone would be at 14.
 SMOOTH_PSNR = 18.0
 TINY_SIZE = 64

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from delit_models.checkpoint import save_wan_vae
+from delit_models.color import linear_to_srgb
 from delit_models.errors import DelitError
 from delit_models.heads import DelitConfig, DelitHeads
 from delit_models.heads_file import HeadsInfo, save_heads, test_card
@@ -21,8 +24,8 @@ from training import evaluate
 from training.evaluation.measure import Evaluator, load_mean_env
 from training.evaluation.tables import PairScores, Summary, group_by, summarise
 from training.make_shards import make_shards
-from training.metrics import psnr
-from training.pairs import PairDataset
+from training.metrics import evaluate_heads, mean_environment, psnr
+from training.pairs import Pair, PairDataset
 from training.shards import open_pairs
 from training.sphere_pairs import write_sphere_pairs
 
@@ -118,6 +121,51 @@ def test_scores_are_those_of_the_pair(weights, data_set):
     torch.testing.assert_close(evaluator.run(1).pictures["flat"], used)
 
 
+class LosslessVae(torch.nn.Module):
+    """A codec that loses nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device_holder = torch.nn.Parameter(torch.zeros(()))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pixel_unshuffle(x, 8)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pixel_shuffle(z, 8)
+
+
+class SoftPairs:
+    """One pair that is flat-lit already: a grey blur on a red wall, and the same blur on black."""
+
+    records = [SimpleNamespace(subject="blur", env="even", tone_group="unknown", light_kind="unknown")]
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Pair:
+        across = torch.linspace(-1, 1, 64)
+        mask = (1.5 - 2 * (across[:, None].square() + across.square()).sqrt()).clamp(0, 1)[None]
+        subject, wall = 0.4 * mask, torch.tensor((0.8, 0.1, 0.1)).reshape(3, 1, 1)
+        relit = linear_to_srgb(subject + (1 - mask) * wall)
+        return Pair(relit, linear_to_srgb(subject).expand(3, -1, -1), mask, torch.ones(3, 128, 256))
+
+
+def heads_that_change_nothing(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return z, torch.zeros(1, 4, 128, 256)
+
+
+def test_soft_edges_are_compared_in_front_of_their_background():
+    """Heads are trained to leave the background, so pictures that are right all over have no error at soft edges."""
+    vae, pairs = LosslessVae(), SoftPairs()
+    pipe = DelitPipeline(vae, heads_that_change_nothing, DelitConfig(working_size=64))
+    scores = Evaluator(pipe, pairs).score(0).scores
+    for method in ("input", "flat_vae", "flat", "flat_ceiling"):
+        assert scores[method]["psnr"] > 60 and scores[method]["ssim"] > 0.999, method
+    told = evaluate_heads(vae, heads_that_change_nothing, pairs, torch.ones(3, 128, 256))
+    assert min(told.input_psnr, told.flat_psnr, told.flat_psnr_detail, told.ceiling_psnr) > 60
+
+
 def test_without_training_pairs_the_mean_light_is_left_out(monkeypatch, weights, tmp_path, capsys):
     write_sphere_pairs(tmp_path / "data", train_subjects=0, test_subjects=1)
     run(monkeypatch, weights, tmp_path / "data", tmp_path / "report", "--pictures", 0, "--limit", 1)
@@ -125,6 +173,38 @@ def test_without_training_pairs_the_mean_light_is_left_out(monkeypatch, weights,
     report = strict_json(tmp_path / "report" / "report.json")
     assert report["pairs"] == 1 and "mean_env" not in report["overall"]
     assert not (tmp_path / "report" / "pictures").exists()
+
+
+def test_the_mean_light_is_that_of_the_training_pairs(data_set, tmp_path):
+    pairs = PairDataset(data_set, "train")
+    expected = mean_environment(torch.stack([pairs.light(index) for index in range(len(pairs))]))
+    make_shards(data_set, tmp_path / "shards")
+    for root in (data_set, tmp_path / "shards"):
+        torch.testing.assert_close(load_mean_env(root), expected.permute(1, 2, 0))
+
+
+def test_only_a_data_set_without_training_pairs_has_no_mean_light(data_set, tmp_path):
+    write_sphere_pairs(tmp_path / "data", train_subjects=0, test_subjects=1)
+    make_shards(tmp_path / "data", tmp_path / "shards")
+    assert load_mean_env(tmp_path / "data") is None
+    assert load_mean_env(tmp_path / "shards") is None
+    with pytest.raises(DelitError, match="is no data set"):
+        load_mean_env(tmp_path / "elsewhere")
+
+
+def test_training_pairs_that_cannot_be_read_are_told(data_set, tmp_path):
+    make_shards(data_set, tmp_path / "shards")
+    (tmp_path / "shards" / "train-000000.tar").unlink()
+    with pytest.raises(DelitError, match="lacks train-000000.tar"):
+        load_mean_env(tmp_path / "shards")
+    folder = shutil.copytree(data_set, tmp_path / "data")
+    (folder / "subjects" / "sphere0" / "env" / "left.exr").unlink()
+    with pytest.raises(DelitError, match="left.exr"):
+        load_mean_env(folder)
+    with (folder / "index.jsonl").open("a") as index:
+        index.write("{cut sho")
+    with pytest.raises(DelitError, match="Line 9 of .*index.jsonl"):
+        load_mean_env(folder)
 
 
 def test_shards_are_measured_like_the_folder_they_were_made_of(weights, data_set, tmp_path):

@@ -26,9 +26,10 @@ from training.evaluation.light_metrics import (
     rmse,
     si_rmse,
 )
-from training.evaluation.picture_metrics import load_lpips, masked_ssim, si_psnr
+from training.evaluation.picture_metrics import load_lpips, masked_lpips, masked_ssim, si_psnr
 from training.evaluation.spheres import SPHERE_SIZE, legacy_light, render_spheres, sphere_picture
-from training.metrics import geometric_mean, psnr, spread
+from training.losses import irradiance
+from training.metrics import irradiance_error, mean_environment, mean_luminance, psnr, spread
 
 HEIGHT, WIDTH = 64, 128
 
@@ -96,12 +97,37 @@ def test_lpips_with_weights_is_a_distance_inside_the_mask(monkeypatch, tmp_path,
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(squeezenet1_1().state_dict(), tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth")
     lpips = load_lpips("squeeze")
-    picture = torch.nn.functional.interpolate(picture, (64, 64))
-    mask = torch.nn.functional.interpolate(half_mask, (64, 64))
+    picture = torch.nn.functional.interpolate(picture, (128, 128))
+    mask = torch.nn.functional.interpolate(half_mask, (128, 128))
     assert lpips(picture, picture, mask) == pytest.approx(0, abs=1e-6)
     other = torch.rand_like(picture)
     assert lpips(other, picture, mask) > 1e-4
     assert lpips(torch.where(mask > 0, picture, other), picture, mask) == pytest.approx(0, abs=1e-6)
+    # The average over the whole picture would tell of half as much where half of it is painted black.
+    assert lpips(other, picture, mask) > 0.75 * lpips(other, picture, torch.ones_like(mask))
+
+
+def test_lpips_is_the_mean_of_the_distance_inside_the_mask(picture, half_mask):
+    def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return (first - second).abs().mean(dim=1, keepdim=True)
+
+    truth, whole, small = 0.5 * picture, torch.ones_like(half_mask), torch.zeros_like(half_mask)
+    small[..., 10:16, 10:16] = 1
+    off = truth + 0.2
+    assert masked_lpips(distance, off, truth, whole) == pytest.approx(0.2, abs=1e-6)
+    assert masked_lpips(distance, off, truth, small) == pytest.approx(0.2, abs=1e-6)
+    assert masked_lpips(distance, torch.where(small > 0, truth, off), truth, small) == 0
+    assert masked_lpips(distance, torch.where(small > 0, off, truth), truth, small) == pytest.approx(0.2)
+
+    # Nor does what a network tells of pixels outside: half of those of `half_mask` are inside.
+    def of_columns(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return torch.arange(40.0).expand(1, 1, 48, 40)
+
+    assert masked_lpips(of_columns, picture, picture, half_mask) == pytest.approx(9.5)
+    # A pixel that the subject covers half counts half: column 20, beside columns 0 to 19.
+    soft = half_mask.clone()
+    soft[..., 20] = 0.5
+    assert masked_lpips(of_columns, picture, picture, soft) == pytest.approx((190 + 10) / 20.5)
 
 
 def test_rmse_and_si_rmse_have_known_values():
@@ -229,12 +255,39 @@ def test_angles_are_exact_from_end_to_end(degrees):
     assert angle_between(torch.tensor((1.0, 0.0, 0.0)), turned) == pytest.approx(degrees, rel=1e-2)
 
 
-def test_the_mean_light_is_that_of_logarithms_and_places_are_spread():
-    torch.testing.assert_close(
-        geometric_mean(torch.stack((torch.full((3, 2, 4), 1.0), torch.full((3, 2, 4), 16.0)))),
-        torch.full((3, 2, 4), 4.0),
-        rtol=2e-3,
-        atol=0,
-    )
+def test_the_mean_environment_of_even_maps_is_their_geometric_mean():
+    maps = torch.stack((torch.full((3, 2, 4), 1.0), torch.full((3, 2, 4), 16.0)))
+    torch.testing.assert_close(mean_environment(maps), torch.full((3, 2, 4), 4.0))
+
+
+def test_the_mean_environment_of_moving_suns_lights_as_much_as_each_of_them():
+    """One sun on an even sky, elsewhere in every map: a mean of logarithms of each pixel would see little of it."""
+    maps = torch.full((8, 3, 128, 256), 0.05)
+    for number, column in enumerate(range(0, 256, 32)):
+        maps[number, :, 40:44, column : column + 4] = 500.0
+    mean = mean_environment(maps)[None]
+    torch.testing.assert_close(mean_luminance(mean), mean_luminance(maps[:1]))
+    dimmer, brighter = (irradiance_error(mean * factor, maps).mean() for factor in (0.25, 4.0))
+    assert irradiance_error(mean, maps).mean() < min(dimmer, brighter)
+
+
+def test_no_map_outweighs_the_others_in_the_mean_environment():
+    """A map a thousand times as bright counts in how bright the mean is, not in where its light comes from."""
+    left, right = torch.rand(2, 3, 16, 32) + 0.1
+    left = left / mean_luminance(left[None])
+    right = right / mean_luminance(right[None])
+    mean = mean_environment(torch.stack((left, 1000 * right)))
+    torch.testing.assert_close(mean, math.sqrt(1000) * (left + right) / 2)
+    # A black map has no direction, and leaves a mean that can be used.
+    assert mean_environment(torch.stack((left, torch.zeros_like(left)))).isfinite().all()
+
+
+def test_the_mean_luminance_is_the_mean_irradiance_of_even_light():
+    env = torch.full((1, 3, 128, 256), 0.7)
+    assert mean_luminance(env).item() == pytest.approx(0.7, rel=1e-4)
+    torch.testing.assert_close(irradiance(env).mean(), mean_luminance(env)[0], rtol=0.02, atol=0)
+
+
+def test_places_are_spread():
     assert spread(11, 3) == [0, 5, 10]
     assert spread(2, 5) == [0, 1]

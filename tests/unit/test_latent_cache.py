@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,8 +23,9 @@ from training.latent_cache import (
     unchanged,
     vary,
 )
-from training.pairs import Pair, PairRecord, Pairs
+from training.pairs import PAIR_FILES, Pair, PairDataset, PairRecord, Pairs
 from training.photography import PhotographyConfig
+from training.sphere_pairs import write_sphere_pairs
 
 SIZE = 64
 ALWAYS = AugmentConfig(photography=PhotographyConfig(share=1.0))
@@ -120,6 +123,39 @@ def test_the_first_variant_is_the_pair_as_it_is(data_set, tmp_path):
         expected = PatchMeans().encode(data_set[index].relit[None] * 2 - 1)[0]
         torch.testing.assert_close(first.z, expected, atol=1e-3, rtol=1e-3)
         assert not torch.allclose(cache[3 * index + 1].z, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("part", PAIR_FILES)
+@pytest.mark.parametrize("keeps_time", [False, True])
+def test_latents_are_made_anew_when_any_file_of_a_pair_is_another(tmp_path, part, keeps_time):
+    """Whether it was written later, or (copied with its time) is of another length."""
+    write_sphere_pairs(tmp_path / "data", train_subjects=1)
+
+    def latents() -> set[Path]:
+        build_latent_cache(
+            PatchMeans(), PairDataset(tmp_path / "data", "train"), 1, NEVER, 0, tmp_path / "cache"
+        )
+        return set((tmp_path / "cache").iterdir())
+
+    before = latents()
+    assert len(before) == 1 and latents() == before
+    file = getattr(PairDataset(tmp_path / "data", "train").records[0], part)
+    status = file.stat()
+    if keeps_time:
+        # Readers of pictures take no notice of what follows them.
+        file.write_bytes(file.read_bytes() + bytes(8))
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+    assert len(latents() - before) == 1
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    write_sphere_pairs(tmp_path)
+    pairs = PairDataset(tmp_path, "train")
+    pairs.records[0].env_map.unlink()
+    with pytest.raises(DelitError, match=r"There is no file .*sphere0/env/left\.exr"):
+        pairs.stamp(0)
 
 
 def test_pairs_of_different_sizes_are_refused_by_name(data_set, tmp_path):

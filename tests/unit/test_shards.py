@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import tarfile
@@ -230,6 +231,20 @@ def test_training_reads_shards_as_it_reads_the_folder(data_set, shards, tmp_path
     for name, tensor in caches[0].tensors.items():
         assert torch.equal(tensor, caches[1].tensors[name]), name
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.parametrize("keeps_time", [False, True])
+def test_a_pair_of_another_shard_has_another_stamp(shards, keeps_time):
+    pairs = open_pairs(shards, "train")
+    before = [pairs.stamp(index) for index in range(6)]
+    assert len(set(before)) == 6
+    shard = pairs.records[4].shard
+    status = shard.stat()
+    if keeps_time:
+        shard.write_bytes(shard.read_bytes() + bytes(512))
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns + (0 if keeps_time else 1_000_000_000)))
+    changed = [pairs.stamp(index) != before[index] for index in range(6)]
+    assert changed == [False] * 4 + [True] * 2
 
 
 def test_the_vaes_training_takes_shards(data_set, shards):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,12 @@ from training import verify_modules
 from training.losses import irradiance
 from training.pairs import PairDataset
 from training.sphere_pairs import write_sphere_pairs
-from training.verify_modules import CHECKS, Bench, Skipped, verify
+from training.verify_modules import CHECKS, GENERATOR_PACKAGES, PACKAGES, Bench, Skipped, verify
+
+ROOT = Path(verify_modules.__file__).parent.parent
+OUR_OWN = {"training", "delit_models"}
+# Of the extra “ray”, for those who render on many machines.
+OPTIONAL = {"ray"}
 
 
 @pytest.fixture
@@ -76,6 +84,38 @@ def test_sphere_pairs_are_lit_by_their_own_light(tmp_path):
         # Of the 8 × 16 normals, rows 3 and 4 at the map's edges (columns 0 and 15) face the camera within 16°.
         facing = normals_towards_camera.reshape(3, 8, 16)[:, 3:5, [0, 15]].mean(dim=(1, 2))
         torch.testing.assert_close(relit / flat, facing, rtol=0.06, atol=0)
+
+
+def imported(folder: str) -> set[str]:
+    """Distributions that the Python files of a folder import, at the top or later, by their names in small letters."""
+    distributions = importlib.metadata.packages_distributions()
+    modules = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules.add(node.module.split(".")[0])
+    third_party = modules - OUR_OWN - OPTIONAL - sys.stdlib_module_names
+    return {distributions.get(name, [name])[0].lower() for name in third_party}
+
+
+def test_every_package_that_is_imported_is_looked_for():
+    packages, generator = ({name.lower() for name in names} for names in (PACKAGES, GENERATOR_PACKAGES))
+    of_generator = imported("training/synth") - packages
+    assert of_generator == generator
+    assert imported("training") - of_generator | imported("delit_models") == packages
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch, bench, capsys):
+    real = verify_modules._version
+    monkeypatch.setattr(
+        verify_modules, "_version", lambda name: None if name in ("torchvision", "scipy") else real(name)
+    )
+    assert verify(bench, {part: CHECKS[part] for part in ("Packages", "Generator")}) == ["Packages"]
+    told = capsys.readouterr().out.splitlines()
+    assert "not installed: torchvision. Run scripts/set_up standalone train" in told[0]
+    assert told[1].startswith("– Generator: ") and "scipy" in told[1]
 
 
 def test_a_device_that_is_not_there_is_told(capsys):

@@ -29,7 +29,7 @@ def example_picture(results: Results, pair: Pair) -> Tensor:
     exposure = float(auto_exposure(truth))
     lights = torch.cat([light_strip(light, exposure) for light in (results.lights["env"], truth)])
     pictures = [_to_height(x[0]) for x in (results.pictures["input"], results.pictures["flat"])]
-    return torch.cat([*pictures, _to_height(pair.flat), lights], dim=1)
+    return torch.cat([*pictures, _to_height(results.truth[0]), lights], dim=1)
 
 
 def light_strip(env: Tensor, exposure: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from einops import rearrange
@@ -14,21 +15,27 @@ from delit_models.errors import DelitError
 from delit_models.pipeline import DelitPipeline
 from delit_models.stages import decode_light, decode_pictures, encode_images, finish
 
-from ..metrics import geometric_mean, spread
-from ..pairs import Pairs
-from ..shards import open_pairs
+from ..latent_cache import target_picture, unchanged
+from ..metrics import mean_environment_of, spread
+from ..pairs import Pairs, read_entries
+from ..shards import expected_pairs, open_pairs
 from .light_metrics import compare_lights
 from .picture_metrics import PerceptualDistance, compare_pictures
 from .tables import PairScores
-
-MEAN_ENV_MAPS = 400
 
 
 @dataclass(frozen=True)
 class Results:
     """What each method makes of a pair: pictures [1, 3, H, W], sRGB-coded, and maps [128, 256, 3], linear; the keys
-    are those of `tables.PICTURE_METHODS` and `tables.LIGHT_METHODS`."""
+    are those of `tables.PICTURE_METHODS` and `tables.LIGHT_METHODS`.
 
+    Attributes:
+        truth: the picture that the heads are trained towards, [1, 3, H, W]: the true flat-lit subject in front of
+            the input's background. Pictures of all methods have a background, and soft edges show some of it; a
+            subject on black would be another picture there.
+    """
+
+    truth: Tensor
     pictures: dict[str, Tensor]
     lights: dict[str, Tensor]
 
@@ -38,7 +45,7 @@ class Evaluator:
     """Weights, the pairs to measure them on, and what to measure beside.
 
     Attributes:
-        mean_env: the training set's average light [128, 256, 3], or None to leave that baseline out.
+        mean_env: see `load_mean_env`, or None to leave that baseline out.
         lpips: see picture_metrics.load_lpips, or None to leave it out.
     """
 
@@ -52,24 +59,24 @@ class Evaluator:
         """Run the weights on one pair, through the same stages as a user's picture."""
         pipe, pair = self.pipe, self.pairs[index]
         device = next(pipe.vae.parameters()).device
-        relit, flat = (rearrange(x, "c h w -> 1 h w c").to(device) for x in (pair.relit, pair.flat))
+        target = target_picture(unchanged(pair))
+        relit, truth = (rearrange(x, "c h w -> 1 h w c").to(device) for x in (pair.relit, target))
         z, framing = encode_images(pipe.vae, relit, pipe.config.working_size)
         z_flat, env_code = pipe.heads(z)
         made, reconstruction = (decode_pictures(pipe.vae, latent, framing) for latent in (z_flat, z))
-        z_truth, _ = encode_images(pipe.vae, flat, pipe.config.working_size)
+        z_truth, _ = encode_images(pipe.vae, truth, pipe.config.working_size)
         pictures = {
             "input": relit,
             "flat_vae": finish(made, relit, None),
             "flat": finish(made, relit, reconstruction),
-            "flat_ceiling": finish(decode_pictures(pipe.vae, z_truth, framing), flat, None),
+            "flat_ceiling": finish(decode_pictures(pipe.vae, z_truth, framing), truth, None),
         }
         true_code = encode_env(pair.env.clamp(max=MAX_RADIANCE)[None])
         lights = {"env": decode_light(env_code)[0].cpu(), "env_ceiling": decode_light(true_code)[0]}
         if self.mean_env is not None:
             lights["mean_env"] = self.mean_env
-        return Results(
-            {name: rearrange(x, "1 h w c -> 1 c h w").cpu() for name, x in pictures.items()}, lights
-        )
+        made_pictures = {name: rearrange(x, "1 h w c -> 1 c h w").cpu() for name, x in pictures.items()}
+        return Results(target[None], made_pictures, lights)
 
     def score(self, index: int) -> PairScores:
         """Measure one pair by all metrics of `tables.TABLES`. Raises DelitError if its mask is empty."""
@@ -81,21 +88,27 @@ class Evaluator:
             )
         results, true_light = self.run(index), rearrange(pair.env, "c h w -> h w c")
         scores = {
-            name: compare_pictures(picture, pair.flat[None], pair.mask[None], self.lpips)
+            name: compare_pictures(picture, results.truth, pair.mask[None], self.lpips)
             for name, picture in results.pictures.items()
         } | {name: compare_lights(light, true_light) for name, light in results.lights.items()}
         return PairScores(record.subject, record.env, record.tone_group, record.light_kind, scores)
 
 
 def load_mean_env(data_root: str) -> Tensor | None:
-    """The training set's average light [128, 256, 3], as a photographer would average: of logarithms. It is taken
-    over 400 maps at the most. None if the data set has no training pairs."""
-    try:
-        pairs = open_pairs(data_root, "train")
-    except DelitError:
+    """The training set's `metrics.mean_environment` [128, 256, 3]; None if the data set has no training pairs.
+
+    Raises DelitError if it has some and they cannot be read.
+    """
+    if not _has_training_pairs(Path(data_root)):
         return None
-    maps = [pairs.light(index) for index in spread(len(pairs), MEAN_ENV_MAPS)]
-    return rearrange(geometric_mean(torch.stack(maps)), "c h w -> h w c")
+    return rearrange(mean_environment_of(open_pairs(data_root, "train")), "c h w -> h w c")
+
+
+def _has_training_pairs(root: Path) -> bool:
+    """Whether a data set folder's index, or a folder's shards or their list, tell of any."""
+    if (root / "index.jsonl").is_file() or not any(root.glob("*.tar")):
+        return any(entry["split"] == "train" for entry in read_entries(root))
+    return any(root.glob("train-*.tar")) or bool(expected_pairs(root, "train"))
 
 
 def pick_examples(scores: Sequence[PairScores], count: int) -> list[int]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,10 @@ from ..metrics import psnr
 from .light_metrics import best_scale
 
 PerceptualDistance = Callable[[Tensor, Tensor, Tensor], float]
+"""Picture, truth, mask → one figure."""
+
+DistanceMap = Callable[[Tensor, Tensor], Tensor]
+"""Two pictures → how far apart they are at each pixel, [1, 1, H, W]."""
 
 _BACKBONES = {
     "alex": AlexNet_Weights.IMAGENET1K_V1,
@@ -57,8 +62,18 @@ def masked_ssim(picture: Tensor, truth: Tensor, mask: Tensor) -> float:
     return ((similarity * mask).sum() / (mask.sum() * similarity.shape[1]).clamp(min=1e-8)).item()
 
 
+def masked_lpips(network: DistanceMap, picture: Tensor, truth: Tensor, mask: Tensor) -> float:
+    """Mean LPIPS inside the mask (lower is closer), of the pictures with all else painted black.
+
+    Black, so that what is behind the subject does not count where the network looks over the edge; inside only, so
+    that a small subject's errors are not watered down by the black around it.
+    """
+    distance = network((picture * mask).clamp(0, 1), (truth * mask).clamp(0, 1))
+    return ((distance * mask).sum() / mask.sum().clamp(min=1e-8)).item()
+
+
 def load_lpips(net: str, download: bool = False) -> PerceptualDistance:
-    """LPIPS (lower is closer) of pictures with all outside the mask painted black, over the whole picture.
+    """LPIPS inside the mask (`masked_lpips`), by one of the networks that are trained for it.
 
     Args:
         net: "alex", "vgg" or "squeeze": the network whose features are compared.
@@ -78,9 +93,5 @@ def load_lpips(net: str, download: bool = False) -> PerceptualDistance:
     except (OSError, RuntimeError) as error:
         raise DelitError(f"the weights of its network “{net}” could not be loaded ({error})") from error
 
-    def distance(picture: Tensor, truth: Tensor, mask: Tensor) -> float:
-        value = metric((picture * mask).clamp(0, 1), (truth * mask).clamp(0, 1)).item()
-        metric.reset()
-        return value
-
-    return distance
+    metric.net.spatial = True
+    return partial(masked_lpips, partial(metric.net, normalize=True))

@@ -78,7 +78,7 @@ PICTURE_METHODS = (
     Method("flat_ceiling", "Ceiling: the true flat-lit image through the VAE"),
 )
 LIGHT_METHODS = (
-    Method("mean_env", "Training set's mean environment"),
+    Method("mean_env", "Training set's mean environment, of maps of one brightness"),
     Method("env", "Delit"),
     Method("env_ceiling", "Ceiling: the true environment through the env code"),
 )
@@ -120,14 +120,17 @@ TABLES = (
         "The flat-lit image, inside the mask",
         PICTURE_METHODS,
         PICTURE_METRICS,
-        "All on sRGB-coded values. Higher is better, but for LPIPS.",
+        "All on sRGB-coded values, against the flat-lit subject in front of the input's background, which soft edges "
+        "show too. Higher is better, but for LPIPS.",
     ),
     Table(
         "light",
         "The environment map",
         LIGHT_METHODS,
         LIGHT_METRICS,
-        "Lower is better. “RGB angle” is the mean angle between RGB vectors: colour, not direction.",
+        "Lower is better. “RGB angle” is the mean angle between RGB vectors: colour, not direction. The mean "
+        "environment is the arithmetic mean of the training set's maps, each first brought to their typical "
+        "brightness (the geometric mean of their mean luminances).",
     ),
     Table(
         "spheres",

@@ -16,7 +16,8 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
     """Give a temporary name beside `path` (same folder, same suffix) to write to; on success it takes the
     place of `path` in one step, on any failure it is removed and `path` stays as it was.
 
-    Missing folders are made.
+    Missing folders are made. What was written is on the disk before it gets its name, so that a power cut leaves no
+    empty file under it.
     Raises DelitError for a folder that cannot be written to, for a file that is there and may not be
     overwritten, and, in place of the OSError of the body, for a disk that is full.
     """
@@ -34,6 +35,9 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        # Windows synchronises only what is open for writing.
+        with open(temporary, "r+b") as written:
+            os.fsync(written.fileno())
         temporary.chmod(_default_mode())
         os.replace(temporary, target)
     except OSError as error:

@@ -2,9 +2,10 @@
 
     python -m training.check_dataset data
 
-Looks into every pair: its files are there and readable, its pictures of one size, its light finite, not negative, 2:1
-and in the picture's units; and no subject, HDRI or map is in both splits. What is broken is listed by name, and the
-exit status is then 1. The contact sheet shows the sound pairs: flat-lit, then relit with its light.
+Looks into every pair: its files are there and readable, its pictures of the whole set's one size with sides that are
+multiples of 8, its light finite, not negative, 2:1 and in the picture's units, its albedo, normals and depth, where its
+line names them, what they should be; and no subject, HDRI or map is in both splits. What is broken is listed by name,
+and the exit status is then 1. The contact sheet shows the sound pairs: flat-lit, then relit with its light.
 """
 
 from __future__ import annotations

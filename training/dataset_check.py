@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from delit_models.color import luminance, srgb_to_linear
 from delit_models.env_map_files import read_env_map
 from delit_models.errors import DelitError
 from delit_models.image_files import read_image
-from delit_models.images import MIN_SIDE
+from delit_models.images import MIN_SIDE, VAE_STRIDE
 from delit_models.lat_long import direction_grid, resample_env
 from delit_models.oiio_files import HDR_FORMATS, read_pixels
 
 from .losses import ENV_HEIGHT, ENV_WIDTH, NORMALS_HEIGHT, irradiance
 from .pairs import PAIR_FILES
+from .truth_check import TRUTH_FILES, TruthCheck, check_truth
 
 REQUIRED = ("subject", "env", "split", *PAIR_FILES)
 SPLITS = ("train", "test")
@@ -65,13 +67,12 @@ def check_folder(root: Path, progress: Callable[[list], Iterator] = iter) -> Dat
     """
     records, findings = read_records(root)
     pairs = PairChecker(root)
-    broken = set()
+    faults: list[Finding] = []
     for record in progress(records):
-        problems = pairs.problems(record)
-        findings += [Finding(name_of(record), problem) for problem in problems]
-        if problems:
-            broken.add(name_of(record))
-    findings += shared_between_splits(records, pairs.env_digests)
+        faults += [Finding(name_of(record), problem) for problem in pairs.problems(record)]
+    faults += other_sizes(pairs.sizes)
+    broken = {fault.name for fault in faults}
+    findings += faults + shared_between_splits(records, pairs.env_digests)
     return DatasetCheck(records, [r for r in records if name_of(r) not in broken], findings)
 
 
@@ -83,6 +84,11 @@ def name_of(record: dict) -> str:
 def read_records(root: Path) -> tuple[list[dict], list[Finding]]:
     """The index's usable lines, and what is wrong with the others."""
     index = root / "index.jsonl"
+    if not index.is_file() and any(root.glob("*.tar")):
+        raise DelitError(
+            f"{root} holds shards, and no index.jsonl. Check the data set folder before packing it: "
+            "python -m training.check_dataset FOLDER; what training.make_shards then packs is the same, byte for byte."
+        )
     if not index.is_file():
         raise DelitError(
             f"{root} is no data set: it has no index.jsonl. Give the folder that holds it, or make a data set with "
@@ -121,25 +127,37 @@ def _read_line(line: str) -> tuple[str, dict]:
 
 
 class PairChecker:
-    """Checks pairs one by one, and keeps a digest of every map on the way."""
+    """Checks pairs one by one, and keeps on the way what can be compared only when all have been seen.
+
+    Attributes:
+        env_digests: of every map's file, by the pair's name.
+        sizes: (height, width) of the pictures of every pair that training could take alone, by the pair's name.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.env_digests: dict[str, str] = {}
+        self.sizes: dict[str, tuple[int, int]] = {}
         # A subject's pairs follow each other, and share two pictures.
         self.read = lru_cache(maxsize=4)(self._read)
+        # They share albedo, normals and depth, too, of which only what was found is kept.
+        self.truth = cache(self._truth)
 
     def problems(self, record: dict) -> list[str]:
         """What is wrong with one pair; nothing if it can be trained on."""
-        missing = [key for key in PAIR_FILES if not (self.root / record[key]).is_file()]
+        named = [*PAIR_FILES, *(key for key in TRUTH_FILES if key in record)]
+        missing = [key for key in named if not self._is_there(record[key])]
         if missing:
             return [f"{key}: there is no file {record[key]}" for key in missing]
         pictures, problems = self._pictures(record)
         env, env_problems = self._env(record)
         problems += env_problems
-        if problems:
-            return problems
-        return picture_problems(pictures) or units_problems(pictures, env)
+        if not problems:
+            problems = picture_problems(pictures) or units_problems(pictures, env)
+        return problems + self._truth_problems(record)
+
+    def _is_there(self, name: object) -> bool:
+        return isinstance(name, str) and (self.root / name).is_file()
 
     def _pictures(self, record: dict) -> tuple[dict[str, Tensor], list[str]]:
         """Relit, flat [3, H, W] and mask [1, H, W], or why one of them cannot be had."""
@@ -154,10 +172,12 @@ class PairChecker:
                 pictures[key] = found[:1] if key == "mask" else found[:3]
         sizes = {key: tuple(picture.shape[-2:]) for key, picture in pictures.items()}
         if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{key} {width}×{height}" for key, (height, width) in sizes.items())
+            told = ", ".join(f"{key} {told_size(size)}" for key, size in sizes.items())
             problems.append(f"its pictures differ in size ({told}); make them equal")
-        elif sizes and min(min(size) for size in sizes.values()) < MIN_SIDE:
-            problems.append(f"its pictures are smaller than {MIN_SIDE} pixels on a side")
+        elif sizes:
+            problems += size_problems(next(iter(sizes.values())))
+        if not problems:
+            self.sizes[name_of(record)] = sizes["relit"]
         return pictures, problems
 
     def _read(self, name: str) -> Tensor | str:
@@ -166,6 +186,22 @@ class PairChecker:
             return rearrange(read_image(self.root / name), "h w c -> c h w")
         except DelitError as error:
             return str(error)
+
+    def _truth_problems(self, record: dict) -> list[str]:
+        """What is wrong with the albedo, normals and depth that a line names, which are as large as its pictures."""
+        problems = []
+        size = self.sizes.get(name_of(record))
+        for kind in TRUTH_FILES:
+            if kind not in record:
+                continue
+            found = self.truth(kind, record[kind])
+            problems += found.problems
+            if size and found.size and found.size != size:
+                problems.append(f"{kind}: it is {told_size(found.size)}, the pictures {told_size(size)}")
+        return problems
+
+    def _truth(self, kind: str, name: str) -> TruthCheck:
+        return check_truth(kind, self.root / name)
 
     def _env(self, record: dict) -> tuple[Tensor | None, list[str]]:
         """The map [3, 128, 256], as training reads it, or what is wrong with the file."""
@@ -181,6 +217,38 @@ class PairChecker:
             return None, [f"env_map: {problem}" for problem in problems]
         radiance = resample_env(read_env_map(path).radiance, ENV_HEIGHT, ENV_WIDTH)
         return rearrange(radiance, "h w c -> c h w"), []
+
+
+def told_size(size: tuple[int, int]) -> str:
+    """(height, width) as people say it: width first."""
+    return f"{size[1]}×{size[0]}"
+
+
+def size_problems(size: tuple[int, int]) -> list[str]:
+    """Why the VAE cannot take pictures of (height, width)."""
+    if min(size) < MIN_SIDE:
+        return [f"its pictures are smaller than {MIN_SIDE} pixels on a side"]
+    if any(side % VAE_STRIDE for side in size):
+        return [
+            f"its pictures are {told_size(size)}; their sides must be multiples of {VAE_STRIDE}: scale or crop them"
+        ]
+    return []
+
+
+def other_sizes(sizes: dict[str, tuple[int, int]]) -> list[Finding]:
+    """Pairs of another size than most, which training cannot stack with the others."""
+    if not sizes:
+        return []
+    common, count = Counter(sizes.values()).most_common(1)[0]
+    return [
+        Finding(
+            name,
+            f"its pictures are {told_size(size)}, those of {count} of {len(sizes)} pairs {told_size(common)}; training "
+            "takes one size: scale or crop them",
+        )
+        for name, size in sizes.items()
+        if size != common
+    ]
 
 
 def env_problems(pixels: np.ndarray, format_name: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from delit_models.image_files import read_image, write_image
 from delit_models.oiio_files import write_pixels
 from training import check_dataset
 from training.dataset_check import check_folder
+from training.make_shards import make_shards
 from training.sphere_pairs import write_sphere_pairs
 
 
@@ -132,6 +134,37 @@ def test_a_mask_without_a_subject_breaks_all_its_pairs(data_set):
     findings = check_folder(data_set).findings
     assert [f.name for f in findings] == ["sphere1/left", "sphere1/right"]
     assert all("mask: it covers 0%" in f.problem for f in findings)
+
+
+def test_pairs_of_another_size_than_most_are_told(data_set, tmp_path):
+    """Each is sound alone; training cannot stack them with the others."""
+    write_sphere_pairs(tmp_path / "large", size=72)
+    shutil.copytree(tmp_path / "large/subjects/sphere1", data_set / "subjects/sphere1", dirs_exist_ok=True)
+    check = check_folder(data_set)
+    assert [finding.name for finding in check.findings] == ["sphere1/left", "sphere1/right"]
+    assert all("are 72×72, those of 4 of 6 pairs 64×64" in finding.problem for finding in check.findings)
+    assert len(check.sound) == 4
+
+
+def test_sides_that_the_vae_cannot_take_are_told_and_are_no_measure_for_others(data_set, tmp_path):
+    """Most pairs are 100 pixels wide; the two that are 64 are the ones to train on."""
+    write_sphere_pairs(tmp_path / "uneven", size=100)
+    for subject in ("sphere0", "sphere2"):
+        shutil.copytree(
+            tmp_path / "uneven/subjects" / subject, data_set / "subjects" / subject, dirs_exist_ok=True
+        )
+    check = check_folder(data_set)
+    assert [finding.name for finding in check.findings] == [
+        "sphere0/left", "sphere0/right", "sphere2/left", "sphere2/right"
+    ]  # fmt: skip
+    assert all("are 100×100; their sides must be multiples of 8" in f.problem for f in check.findings)
+    assert [record["subject"] for record in check.sound] == ["sphere1", "sphere1"]
+
+
+def test_shards_are_refused_with_what_to_check_instead(data_set, tmp_path):
+    make_shards(data_set, tmp_path / "shards")
+    with pytest.raises(DelitError, match="shards holds shards.* Check the data set folder before packing"):
+        check_folder(tmp_path / "shards")
 
 
 def test_broken_lines_of_the_index_are_told_by_number(data_set):

@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from delit_models.errors import DelitError
+from training.make_shards import make_shards, print_counts, refuse_filled
 from training.synth.captures import find_captures
 from training.synth.contact_sheet import write_contact_sheet
 from training.synth.dataset import (
@@ -30,7 +31,7 @@ from training.synth.dataset import (
     repair_index,
 )
 from training.synth.denoise import check_denoiser
-from training.synth.lights import hdri_names
+from training.synth.mitsuba_runtime import renderer_variant
 from training.synth.workers import (
     CORES_PER_SUBJECT,
     Work,
@@ -103,6 +104,13 @@ def add_what_to_make(add: Callable[..., object]) -> None:
         action="store_true",
         help="write contact_sheet.jpg into the folder at the end: a few people, flat-lit, relit and their light",
     )
+    add(
+        "--shards",
+        type=Path,
+        metavar="FOLDER",
+        help="also pack the finished set into WebDataset shards there, as training.make_shards does; a folder that is "
+        "new or empty",
+    )
 
 
 def add_light_stage(add: Callable[..., object]) -> None:
@@ -152,9 +160,7 @@ def add_where_to_render(add: Callable[..., object]) -> None:
 
 
 def unfinished_work(config: DatasetConfig) -> list[Work]:
-    """Makes or mends the folder; returns what is still to make. A folder without HDRIs or captures is refused first."""
-    for split in ("train", "test"):
-        hdri_names(config.hdri_dir, split)
+    """Makes or mends the folder; returns what is still to make. Folders without HDRIs or captures are refused first."""
     if config.denoise and config.olat_captures is None:
         check_denoiser()
     if config.olat_captures is not None:
@@ -192,21 +198,28 @@ def collect(config: DatasetConfig, work: list[Work], made: Iterator[list[dict]])
 def generate(config: DatasetConfig, workers: int, ray_address: str | None = None) -> int:
     """Makes everything of the data set that is not there yet; returns how many pairs were made.
 
-    workers: processes of this machine; ray_address: of the Ray cluster that works in their place.
+    workers: processes of this machine, 0 for one for two of its cores; ray_address: of the Ray cluster that works in
+    their place. Raises DelitError for less than no workers, before anything is written.
     """
+    if workers < 0:
+        raise DelitError(
+            f"--workers is {workers}; it must be 1 or more, or 0 for one for two processor cores."
+        )
     if ray_address:
         paths = (config.output_dir, config.hdri_dir, config.olat_captures)
         output, hdris, captures = (path.resolve() if path else None for path in paths)
         config = replace(config, output_dir=output, hdri_dir=hdris, olat_captures=captures)
+    # Skies come from Mitsuba too, so that captures need it as well.
+    variant = renderer_variant(config.device)
     work = unfinished_work(config)
     if not work:
         print(f"{config.output_dir} is complete.")
         return 0
     if ray_address:
-        make = partial(make_subject, config, CORES_PER_SUBJECT)
+        make = partial(make_subject, config, variant, CORES_PER_SUBJECT)
         return collect(config, work, ray_records(make, work, ray_address, config.device))
     workers = min(workers or default_workers(config.device), len(work))
-    make = partial(make_subject, config, max(1, (os.cpu_count() or 1) // workers))
+    make = partial(make_subject, config, variant, max(1, (os.cpu_count() or 1) // workers))
     return collect(config, work, local_records(make, work, workers))
 
 
@@ -227,9 +240,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         config = _config(options)
+        if options.shards:
+            # Not only after hours of rendering.
+            refuse_filled(options.shards)
         pairs = generate(config, options.workers, options.ray)
         if options.preview:
             print(f"Contact sheet: {write_contact_sheet(config.output_dir)}")
+        if options.shards:
+            print_counts(make_shards(config.output_dir, options.shards))
     except DelitError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

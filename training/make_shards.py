@@ -64,12 +64,17 @@ def make_shards(
     return shards
 
 
+def refuse_filled(folder: Path) -> None:
+    """Raises DelitError for a folder that shards cannot be written to, as there is something in its place."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DelitError(f"{folder} is not empty. Choose another folder for the shards, or empty it first.")
+
+
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which takes its place and name only when it is whole."""
     folder = folder.resolve()
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DelitError(f"{folder} is not empty. Choose another folder for the shards, or empty it first.")
+    refuse_filled(folder)
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         # What a killed run left.
@@ -139,6 +144,11 @@ def main(arguments: argparse.Namespace) -> None:
     shards = make_shards(
         Path(arguments.data_root), Path(arguments.output), arguments.shard_size, tuple(arguments.also)
     )
+    print_counts(shards)
+
+
+def print_counts(shards: dict[str, dict[str, int]]) -> None:
+    """Tell how much `make_shards` has packed."""
     for split, own in shards.items():
         print(f"{split}: {sum(own.values())} pairs in {len(own)} shards")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from training.synth.light_stage import even_stage
 
 _ALBEDO = np.array([0.7, 0.5, 0.3])
 _WHITE = np.array([2.0, 1.5, 1.0])
-_SIZE = 32
+_SIZE = 64
 
 
 def _ball() -> tuple[np.ndarray, np.ndarray]:
@@ -63,14 +64,14 @@ def test_captures_are_in_image_referred_units(tmp_path: Path, suffix: str) -> No
     )
     # One lamp as wide as a light, straight from the camera: irradiance over pi, times albedo, at the ball's middle.
     lamp, environment = capture.transport.relight(np.full((128, 256, 3), 0.5, np.float32))
-    np.testing.assert_allclose(lamp[16, 16, :3], 0.5 * _ALBEDO, rtol=0.06)
+    np.testing.assert_allclose(lamp[_SIZE // 2, _SIZE // 2, :3], 0.5 * _ALBEDO, rtol=0.06)
     np.testing.assert_allclose(environment, 0.5, rtol=0.01)
 
 
 def test_light_falls_on_the_side_that_it_comes_from(tmp_path: Path) -> None:
     capture = read_capture(_write_captures(tmp_path / "anna"), _SIZE)
     stage = capture.transport.stage
-    for axis, side in ((0, np.s_[:, 16:]), (1, np.s_[:16])):
+    for axis, side in ((0, np.s_[:, _SIZE // 2 :]), (1, np.s_[: _SIZE // 2])):
         weights = np.repeat(np.maximum(stage.directions[:, axis : axis + 1], 0) ** 4, 3, axis=1)
         picture = capture.transport.compose(weights)[..., :3].mean(-1)
         assert picture[side].sum() > 3 * (picture.sum() - picture[side].sum())
@@ -81,7 +82,7 @@ def test_pairs_are_composed_from_captures(tmp_path: Path) -> None:
     for name in ("anna", "ben"):
         _write_captures(tmp_path / "stage" / name, field_of_view=25.0)
     output = tmp_path / "data"
-    command = ["--output_dir", str(output), "--num_envs", "2", "--image_size", "32", "--workers", "1"]
+    command = ["--output_dir", str(output), "--num_envs", "2", "--image_size", str(_SIZE), "--workers", "1"]
     command += ["--olat_captures", str(tmp_path / "stage"), "--test_fraction", "0"]
     assert main(command) == 0
     lines = [json.loads(line) for line in (output / "index.jsonl").read_text().splitlines()]
@@ -104,6 +105,38 @@ def test_pairs_are_composed_from_captures(tmp_path: Path) -> None:
     difference = np.abs(relit[inside] - expected)[unclipped]
     assert unclipped.sum() > 100 and difference.mean() < 0.05 * expected[unclipped].mean()
     assert main(command) == 0 and len((output / "index.jsonl").read_text().splitlines()) == 4
+
+
+def test_captures_that_come_later_change_no_subject(tmp_path: Path) -> None:
+    """A new capture that sorts first becomes the last subject; more lights of the old ones are of the old ones."""
+    for name in ("ben", "carl"):
+        _write_captures(tmp_path / "stage" / name, count=12)
+    output = tmp_path / "data"
+    command = ["--output_dir", str(output), "--image_size", str(_SIZE), "--workers", "1"]
+    command += ["--olat_captures", str(tmp_path / "stage")]
+    assert main([*command, "--num_envs", "1"]) == 0
+    _write_captures(tmp_path / "stage" / "anna", count=12)
+    assert main([*command, "--num_envs", "2"]) == 0
+    lines = [json.loads(line) for line in (output / "index.jsonl").read_text().splitlines()]
+    assert {(line["subject"], line["env"]): line["capture"] for line in lines} == {
+        ("s00000", "e000"): "ben",
+        ("s00001", "e000"): "carl",
+        ("s00000", "e001"): "ben",
+        ("s00001", "e001"): "carl",
+        ("s00002", "e000"): "anna",
+        ("s00002", "e001"): "anna",
+    }
+
+
+def test_captures_that_are_gone_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("ben", "carl"):
+        _write_captures(tmp_path / "stage" / name, count=12)
+    command = ["--output_dir", str(tmp_path / "data"), "--image_size", str(_SIZE), "--workers", "1"]
+    command += ["--olat_captures", str(tmp_path / "stage"), "--num_envs", "1"]
+    assert main(command) == 0
+    (tmp_path / "stage" / "ben").rename(tmp_path / "elsewhere")
+    assert main(command) == 1
+    assert "lacks ben/lights.json, which this data set was begun with" in capsys.readouterr().err
 
 
 def _shaded(radiance: torch.Tensor, normals: np.ndarray) -> np.ndarray:
@@ -130,23 +163,24 @@ def test_kept_transport_is_read_back_bit_for_bit(tmp_path: Path) -> None:
 def test_a_mask_and_a_flat_picture_beside_the_captures_are_taken(tmp_path: Path) -> None:
     path = _write_captures(tmp_path / "anna", count=12, mask="matte.png", flat="flat.png")
     half = np.zeros((_SIZE, _SIZE, 1), np.float32)
-    half[:, :16] = 1
+    half[:, : _SIZE // 2] = 1
     write_image(path.parent / "matte.png", torch.from_numpy(half))
     write_image(path.parent / "flat.png", torch.full((_SIZE, _SIZE, 3), 0.5))
     capture = read_capture(path, _SIZE)
     np.testing.assert_array_equal(capture.flat[..., 3:], half)
-    assert capture.flat[:, 16:, :3].max() == 0 and capture.transport.pictures[:, :, 16:].max() == 0
-    np.testing.assert_allclose(capture.flat[:, :16, :3], 0.2140, atol=0.002)
+    assert capture.flat[:, _SIZE // 2 :, :3].max() == 0
+    assert capture.transport.pictures[:, :, _SIZE // 2 :].max() == 0
+    np.testing.assert_allclose(capture.flat[:, : _SIZE // 2, :3], 0.2140, atol=0.002)
 
 
 def test_wide_pictures_are_cut_to_their_middle(tmp_path: Path) -> None:
     path = _write_captures(tmp_path / "anna", count=6)
-    wide = np.zeros((64, 128, 3), np.float32)
-    wide[:, 64:96] = 1.0
+    wide = np.zeros((2 * _SIZE, 4 * _SIZE, 3), np.float32)
+    wide[:, 2 * _SIZE : 3 * _SIZE] = 1.0
     for number in range(6):
         write_pixels(path.parent / f"light_{number:02d}.exr", wide, ("R", "G", "B"), {}, lossless=True)
     flat = read_capture(path, _SIZE).flat
-    assert flat[:, 17:, 3].min() == 1 and flat[:, :15].max() == 0
+    assert flat[:, _SIZE // 2 + 1 :, 3].min() == 1 and flat[:, : _SIZE // 2 - 1].max() == 0
 
 
 @pytest.mark.parametrize(
@@ -157,12 +191,27 @@ def test_wide_pictures_are_cut_to_their_middle(tmp_path: Path) -> None:
         (lambda text: text.replace('"direction"', '"towards"', 1), "lacks its file or its direction"),
         (lambda text: text.replace("light_03", "light_99"), "light_99"),
         (lambda text: text.replace('"white": [2.0', '"white": [0.0', 1), "above 0"),
+        (
+            lambda text: text.replace('"white": [2.0, ', '"white": [', 1),
+            r"light_00.exr is \[1.5, 1.0\]; .* R, G, B",
+        ),
+        (
+            lambda text: text.replace('"white": [2.0, 1.5, 1.0]', '"white": "bright"', 1),
+            "light_00.exr is bright",
+        ),
+        (lambda text: text.replace('"direction": [', '"direction": [1.0, ', 1), "direction of light 0 is"),
+        (
+            lambda text: re.sub(r'"direction": \[[^,]*, ', '"direction": [', text, count=1),
+            "light 0 .* three numbers",
+        ),
     ],
 )
 def test_broken_captures_are_refused(tmp_path: Path, break_it: object, message: str) -> None:
     path = _write_captures(tmp_path / "anna", count=6)
-    path.write_text(break_it(path.read_text()))
-    with pytest.raises(DelitError, match=message):
+    whole = path.read_text()
+    path.write_text(break_it(whole))
+    assert path.read_text() != whole
+    with pytest.raises(DelitError, match=rf"anna/.*{message}"):
         read_capture(path, _SIZE)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from delit_models.image_files import read_env_map, write_env_map
+from delit_models.color import srgb_to_linear
+from delit_models.image_files import read_env_map, read_image, write_env_map
 from delit_models.lat_long import direction_grid, pixel_to_direction, rotate_env, sample_env, solid_angles
 
 if importlib.util.find_spec("mitsuba") is None:
@@ -24,15 +26,17 @@ if importlib.util.find_spec("mitsuba") is None:
 
 import drjit
 
+from training.synth import samples
+from training.synth.dataset import DatasetConfig, prepare_folder
 from training.synth.denoise import denoised, denoised_halves
 from training.synth.light_stage import Transport, even_stage, measure_transport
 from training.synth.lights import SHIPPED_HDRI_DIR, camera_rotation, sample_light
 from training.synth.mitsuba_runtime import start_mitsuba
 from training.synth.photograph import view_directions
-from training.synth.scene import scene_description, set_environment, surface_truth
+from training.synth.scene import Framing, scene_description, set_environment, surface_truth
 from training.synth.truth import SurfaceTruth
 
-_SIZE = 48
+_SIZE = 64
 _FIELD_OF_VIEW = 24.0
 _CENTRE = np.array([0.0, 0.0, -6.0])
 _RADIUS = 1.0
@@ -52,15 +56,15 @@ def _sphere_scene(mitsuba: ModuleType, bsdf: dict) -> object:
     return mitsuba.load_dict(scene_description(mitsuba, {"ball": sphere}, _FIELD_OF_VIEW, _SIZE))
 
 
-def _sphere_renderer(bsdf: dict, samples: int) -> Callable[[np.ndarray, int], np.ndarray]:
+def _sphere_renderer(bsdf: dict, paths: int) -> Callable[[np.ndarray, int], np.ndarray]:
     mitsuba = start_mitsuba()
     scene = _sphere_scene(mitsuba, bsdf)
     parameters = mitsuba.traverse(scene)
 
     def render(radiance: np.ndarray, seed: int) -> np.ndarray:
         set_environment(parameters, radiance)
-        count = min(samples, _SAMPLES_A_PASS)
-        passes = [mitsuba.render(scene, spp=count, seed=1000 * seed + n) for n in range(samples // count)]
+        count = min(paths, _SAMPLES_A_PASS)
+        passes = [mitsuba.render(scene, spp=count, seed=1000 * seed + n) for n in range(paths // count)]
         return np.mean([np.array(image) for image in passes], axis=0)
 
     return render
@@ -69,7 +73,7 @@ def _sphere_renderer(bsdf: dict, samples: int) -> Callable[[np.ndarray, int], np
 @lru_cache
 def _transport(surface: str) -> Transport:
     """The sphere's light transport, measured once for all environments."""
-    return measure_transport(even_stage(_LIGHTS), _sphere_renderer(_SURFACES[surface], samples=192))
+    return measure_transport(even_stage(_LIGHTS), _sphere_renderer(_SURFACES[surface], paths=192))
 
 
 @lru_cache
@@ -85,10 +89,10 @@ def _relight(mode: str, surface: str, radiance: np.ndarray) -> tuple[np.ndarray,
         picture, lit_by = _transport(surface).relight(radiance)
         return denoised(picture, _sphere_truth(surface)) if mode == "olat denoised" else picture, lit_by
     # A mirror meets a sun's few pixels by chance alone; a matte sphere shows what the denoiser makes of noise.
-    samples = 8192 if surface == "mirror" else 128 if mode == "denoised" else 2048
+    paths = 8192 if surface == "mirror" else 128 if mode == "denoised" else 2048
     if mode == "direct":
-        return _sphere_renderer(_SURFACES[surface], samples)(radiance, 3), radiance
-    render = _sphere_renderer(_SURFACES[surface], samples // 2)
+        return _sphere_renderer(_SURFACES[surface], paths)(radiance, 3), radiance
+    render = _sphere_renderer(_SURFACES[surface], paths // 2)
     return denoised_halves(render(radiance, 3), render(radiance, 4), _sphere_truth(surface)), radiance
 
 
@@ -130,9 +134,7 @@ def test_lambert_sphere_equals_the_renderer(light: np.ndarray, mode: str, tmp_pa
     image, radiance = _relight(mode, "lambert", light)
     env = _written(radiance, tmp_path).double()
     _, normals, seen = _sphere_normals()
-    weighted = env * solid_angles(*env.shape[:2]).double()[..., None]
-    cosine = (normals @ direction_grid(*env.shape[:2]).double().reshape(-1, 3).T).clamp(min=0)
-    expected = _ALBEDO / np.pi * cosine @ weighted.reshape(-1, 3)
+    expected = _lambert_pixels(env, normals)
     rendered = torch.from_numpy(image[..., :3])[seen].double()
     error = _relative_error(rendered, expected)
     print(f"lambert {mode}: {error:.4f}")
@@ -152,6 +154,13 @@ def test_mirror_sphere_equals_the_renderer(light: np.ndarray, mode: str, tmp_pat
     assert error < 0.03
 
 
+def _lambert_pixels(env: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+    """Linear pixels [N, 3] of the matte sphere at normals [N, 3]."""
+    weighted = env.double() * solid_angles(*env.shape[:2]).double()[..., None]
+    cosine = (normals @ direction_grid(*env.shape[:2]).double().reshape(-1, 3).T).clamp(min=0)
+    return _ALBEDO / np.pi * cosine @ weighted.reshape(-1, 3)
+
+
 def _mirror_pixels(env: torch.Tensor, fine: int = 32) -> torch.Tensor:
     """Linear pixels [S, S, 3] of the mirror sphere, each the mean of fine x fine rays."""
     view = view_directions(_SIZE * fine, _FIELD_OF_VIEW).double()
@@ -162,6 +171,78 @@ def _mirror_pixels(env: torch.Tensor, fine: int = 32) -> torch.Tensor:
     reflected = view - 2 * (view * normals).sum(-1, keepdim=True) * normals
     seen = sample_env(env, reflected.float()).double()
     return seen.reshape(_SIZE, fine, _SIZE, fine, 3).mean((1, 3))
+
+
+class _Ball:
+    """The sphere in the place of a person, as samples.py takes one (scene.SubjectScene)."""
+
+    def __init__(self, surface: str) -> None:
+        self._mitsuba = start_mitsuba()
+        self._scene = _sphere_scene(self._mitsuba, _SURFACES[surface])
+        self._parameters = self._mitsuba.traverse(self._scene)
+
+    def render(self, radiance: np.ndarray, samples_per_pixel: int, seed: int) -> np.ndarray:
+        set_environment(self._parameters, radiance)
+        return np.array(self._mitsuba.render(self._scene, spp=samples_per_pixel, seed=seed))
+
+    def surface_truth(self, seed: int) -> SurfaceTruth:
+        return surface_truth(self._mitsuba, self._scene, seed)
+
+
+def _pairs_of_a_ball(folder: Path, surface: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """Pairs of the sphere, made and written by the generator itself."""
+    monkeypatch.setattr(samples, "_notes", lambda sampled: {})
+    olat = 0 if mode in ("direct", "denoised") else _LIGHTS
+    config = DatasetConfig(
+        folder / "data",
+        num_subjects=1,
+        num_envs=3,
+        image_size=_SIZE,
+        # Noise is no error of the light: the matte sphere's is denoised or averaged away. A mirror has little, and what
+        # it shows of a sun is clipped in a picture.
+        samples_per_pixel=512 if surface == "mirror" else 128 if "denoised" in mode else 2048,
+        denoise="denoised" in mode,
+        olat=olat,
+        keep_olat=mode == "captures",
+    )
+    person = SimpleNamespace(framing=_framing())
+    staged = samples._stage(config, _Ball(surface), person, 0)
+    if mode != "captures":
+        return list(samples.write_pairs(config, staged, [0, 1, 2]))
+    list(samples.write_pairs(config, staged, [0]))
+    composed = replace(
+        config, output_dir=folder / "composed", olat=0, keep_olat=False, olat_captures=config.output_dir
+    )
+    prepare_folder(composed)
+    return list(samples.compose_subject(composed, 0, [0, 1, 2]))
+
+
+def _framing() -> Framing:
+    focal_length = 12 / np.tan(np.radians(_FIELD_OF_VIEW / 2))
+    return Framing("head", focal_length, 2.4, yaw=0.0, pitch=9.0, roll=-4.0, target=(0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("mode", [*_MODES, "captures"])
+@pytest.mark.parametrize("surface", ["lambert", "mirror"])
+def test_written_pairs_of_a_sphere_close(
+    surface: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the files alone: the relit PNG is the sphere under its EXR, exposure and all; its flat-lit PNG is its
+    albedo."""
+    records = _pairs_of_a_ball(tmp_path, surface, mode, monkeypatch)
+    root = tmp_path / ("composed" if mode == "captures" else "data")
+    _, normals, seen = _sphere_normals()
+    albedo = 1.0 if surface == "mirror" else _ALBEDO
+    for record in records:
+        relit, flat = (
+            srgb_to_linear(read_image(root / record[key])).double()[seen] for key in ("relit", "flat")
+        )
+        env = read_env_map(root / record["env_map"]).radiance
+        expected = _mirror_pixels(env)[seen] if surface == "mirror" else _lambert_pixels(env, normals)
+        error = _relative_error(relit, expected.clamp(max=1.0))
+        print(f"{surface} {mode} {record['light']['kind']}: {error:.4f}, flat {flat.mean():.4f}")
+        assert error < 0.03
+        assert flat.mean().item() == pytest.approx(albedo, rel=0.03)
 
 
 @pytest.mark.parametrize("mode", ["direct", "olat"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from delit_models.errors import DelitError
-from delit_models.image_files import read_env_map, read_image
+from delit_models.image_files import read_env_map, read_image, write_env_map
 from training.synth.dataset import (
     DatasetConfig,
     append_index,
@@ -82,8 +83,48 @@ def test_a_folder_of_other_settings_is_refused_and_more_subjects_are_not(tmp_pat
         prepare_folder(_config(tmp_path, seed=4))
 
 
+def _hdri(path: Path, brightness: float) -> None:
+    write_env_map(path, torch.full((4, 8, 3), brightness))
+
+
 @pytest.mark.parametrize(
-    "change", [{"image_size": 100}, {"num_envs": 0}, {"test_fraction": 1.5}, {"samples_per_pixel": 0}]
+    ("change", "message"),
+    [
+        (lambda folder: _hdri(folder / "a2.exr", 1.0), "a2.exr is new"),
+        (lambda folder: (folder / "c.exr").unlink(), "c.exr is gone"),
+        (
+            lambda folder: write_env_map(folder / "c.exr", torch.ones(8, 16, 3)),
+            "c.exr was of .* bytes .train.",
+        ),
+    ],
+    ids=["added", "removed", "changed"],
+)
+def test_other_hdris_than_the_folder_was_begun_with_are_refused(
+    tmp_path: Path, change: Callable[[Path], object], message: str
+) -> None:
+    """They would move HDRIs from one split to the other, and lights from one pair to another."""
+    hdris = tmp_path / "hdris"
+    hdris.mkdir()
+    for name in "abcde":
+        _hdri(hdris / f"{name}.exr", 1.0)
+    config = _config(tmp_path / "data", hdri_dir=hdris)
+    prepare_folder(config)
+    prepare_folder(config)
+    change(hdris)
+    with pytest.raises(DelitError, match=message):
+        prepare_folder(config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": 100},
+        {"image_size": 56},
+        {"num_envs": 0},
+        {"test_fraction": 1.5},
+        {"samples_per_pixel": 0},
+        {"seed": -1},
+    ],
 )
 def test_impossible_settings_are_refused(tmp_path: Path, change: dict) -> None:
     with pytest.raises(DelitError, match=next(iter(change))):
@@ -164,7 +205,7 @@ def test_a_sample_depends_on_its_seed_alone(tmp_path: Path) -> None:
 
     renderer = start_mitsuba()
     first, second = (
-        _config(tmp_path / name, image_size=48, samples_per_pixel=4, seed=5) for name in ("a", "b")
+        _config(tmp_path / name, image_size=64, samples_per_pixel=4, seed=5) for name in ("a", "b")
     )
     records = list(render_subject(renderer, first, 1, [0, 1]))
     again = list(render_subject(renderer, second, 1, [1]))

@@ -87,11 +87,16 @@ def test_no_light_is_no_light() -> None:
     ("directions", "message"),
     [
         (np.eye(3), "6 or more lights"),
+        (np.eye(6, 2), r"direction of light 0 is \[1. 0.\]; give three numbers"),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5], *(-np.eye(3)).tolist()], r"light 3 is \[0.5, 0.5\]"),
+        ([*np.eye(3).tolist(), *(-np.eye(3)).tolist(), [0, "up", 0]], r"light 6 is \[0, 'up', 0\]"),
+        ([*np.eye(3).tolist(), *(-np.eye(3)).tolist(), 5.0], "light 6 is 5.0; give three numbers"),
+        ([*np.eye(3).tolist(), *(-np.eye(3)).tolist(), [1, [2, 3], 4]], "light 6 is"),
         (np.concatenate([np.eye(3), -np.eye(3), np.zeros((1, 3))]), "has no direction"),
         (np.concatenate([np.eye(3), -np.eye(3), np.eye(3)[:1]]), "same direction"),
     ],
 )
-def test_impossible_stages_are_refused(directions: np.ndarray, message: str) -> None:
+def test_impossible_stages_are_refused(directions: np.ndarray | list, message: str) -> None:
     with pytest.raises(DelitError, match=message):
         stage_around(directions)
 
@@ -250,7 +255,7 @@ def test_pairs_of_a_light_stage_resume_and_repeat(tmp_path: Path) -> None:
     renderer = start_mitsuba()
     first, second = (
         DatasetConfig(
-            tmp_path / name, 2, 3, image_size=48, samples_per_pixel=4, seed=5, olat=12, keep_olat=name == "a"
+            tmp_path / name, 2, 3, image_size=64, samples_per_pixel=4, seed=5, olat=12, keep_olat=name == "a"
         )
         for name in ("a", "b")
     )

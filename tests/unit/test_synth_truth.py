@@ -89,7 +89,7 @@ def test_a_subject_gets_its_truth_and_says_the_convention(tmp_path: Path) -> Non
     from training.synth.samples import render_subject
 
     config = DatasetConfig(
-        output_dir=tmp_path, num_subjects=1, num_envs=1, image_size=48, samples_per_pixel=4
+        output_dir=tmp_path, num_subjects=1, num_envs=1, image_size=64, samples_per_pixel=4
     )
     prepare_folder(config)
     (record,) = render_subject(start_mitsuba(), config, 0, [0])

@@ -10,10 +10,11 @@ import pytest
 
 from delit_models.errors import DelitError
 from tests.unit.worker_stubs import machines_seen, make_stub, refuse
-from training.generate_toy_dataset import collect, unfinished_work
+from training.generate_toy_dataset import collect, main, unfinished_work
+from training.shards import open_pairs
 from training.synth.dataset import DatasetConfig, env_name, read_index, subject_name
 from training.synth.mitsuba_runtime import start_mitsuba
-from training.synth.workers import local_records, ray_records
+from training.synth.workers import Work, local_records, ray_records
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason='Ray is not installed (pip install "delit[ray]")'
@@ -44,6 +45,52 @@ def test_files_that_this_machine_does_not_see_are_never_counted(tmp_path: Path) 
     with pytest.raises(DelitError, match="disk that all machines share"):
         collect(config, work, map(partial(make_stub, str(tmp_path / "there")), work))
     assert read_index(config.output_dir) == []
+
+
+def _command(folder: Path, *more: str) -> list[str]:
+    return ["--output_dir", str(folder), "--num_subjects", "9", "--num_envs", "2", "--no_denoise", *more]
+
+
+def _render_nothing(config: DatasetConfig, variant: str, threads: int, work: Work) -> list[dict]:
+    return make_stub(str(config.output_dir), work)
+
+
+def test_the_finished_set_is_packed_into_shards_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("training.generate_toy_dataset.make_subject", _render_nothing)
+    assert main(_command(tmp_path / "data", "--workers", "1", "--shards", str(tmp_path / "shards"))) == 0
+    assert "train: 18 pairs in 1 shards" in capsys.readouterr().out
+    packed = open_pairs(tmp_path / "shards", "train").records
+    assert [(record.subject, record.env) for record in packed] == [
+        (subject_name(subject), env_name(env)) for subject in range(9) for env in range(2)
+    ]
+
+
+def test_a_folder_that_takes_no_shards_is_refused_before_anything_is_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("training.generate_toy_dataset.make_subject", _render_nothing)
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "something.txt").touch()
+    assert main(_command(tmp_path / "data", "--workers", "1", "--shards", str(tmp_path / "shards"))) == 1
+    assert "shards is not empty" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--workers", "--workers is -1; it must be 1 or more, or 0"),
+        ("--seed", "seed is -1; it must be 0 or more"),
+    ],
+)
+def test_less_than_nothing_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture, option: str, message: str
+) -> None:
+    assert main(_command(tmp_path / "data", option, "-1")) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 @needs_ray

@@ -91,11 +91,12 @@ def read_capture(path: Path, image_size: int, stage: LightStage | None = None) -
     """A captured subject, brought to image_size x image_size.
 
     path: its lights.json. stage: the stage it was kept from, if it is known; else one around the lights' directions.
-    Raises DelitError for a file of another kind or version, and for pictures that are missing or differ in size.
+    Raises DelitError for a file of another kind or version, lights whose direction or white cannot be, and for pictures
+    that are missing or differ in size.
     """
     description = _read_description(path)
     lights = description["lights"]
-    stage = stage or stage_around([light["direction"] for light in lights])
+    stage = stage or _stage_of(lights, path)
     if stage.count != len(lights):
         raise DelitError(
             f"{path} has {len(lights)} lights, not {stage.count}; remove its folder and run again."
@@ -158,12 +159,23 @@ def _read_description(path: Path) -> dict:
     return description
 
 
+def _stage_of(lights: list[dict], path: Path) -> LightStage:
+    try:
+        return stage_around([light["direction"] for light in lights])
+    except DelitError as error:
+        raise DelitError(f"{path}: {error}") from error
+
+
 def _white(light: dict, path: Path) -> np.ndarray:
-    white = np.broadcast_to(np.asarray(light.get("white", 1.0), np.float64), (3,))
-    if not np.isfinite(white).all() or white.min() <= 0:
+    """The white of a light as R, G, B, [3]."""
+    try:
+        white = np.broadcast_to(np.asarray(light.get("white", 1.0), np.float64), (3,))
+    except (TypeError, ValueError):
+        white = None
+    if white is None or not np.isfinite(white).all() or white.min() <= 0:
         raise DelitError(
             f"{path}: the white of {light['file']} is {light['white']}; give the linear pixel value, above 0, of a "
-            "white matte card that faces the light."
+            "white matte card that faces the light: one number, or R, G, B."
         )
     return white
 

@@ -13,11 +13,13 @@ from delit_models.errors import DelitError
 
 from .light_stage import FEWEST_LIGHTS
 from .lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR
+from .sources import list_sources
 from .truth import TRUTH_CONVENTIONS
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+DESCRIPTION_FILE = "dataset.json"
 _FILE_KEYS = ("relit", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
 GENERATOR = "delit training.generate_toy_dataset 5"
 
@@ -112,23 +114,17 @@ def subject_split(index: int, test_fraction: float) -> str:
 
 
 def prepare_folder(config: DatasetConfig) -> None:
-    """Writes dataset.json, or checks that the one already there is of the same data set.
+    """Writes dataset.json, or checks that the one already there is of the same data set and made from the same files.
 
-    Raises DelitError when the folder holds a data set of other settings.
+    Raises DelitError when the folder holds a data set of other settings or sources.
     """
-    path = config.output_dir / "dataset.json"
+    path = config.output_dir / DESCRIPTION_FILE
+    known = None
     if path.exists():
-        present = json.loads(path.read_text()).get("settings", {})
-        differing = {
-            key: (present.get(key), value)
-            for key, value in config.identity.items()
-            if present.get(key) != value
-        }
-        if differing:
-            listed = ", ".join(f"{key} is {old}, asked for {new}" for key, (old, new) in differing.items())
-            raise DelitError(
-                f"{config.output_dir} holds another data set ({listed}). Choose another --output_dir."
-            )
+        present = json.loads(path.read_text())
+        _refuse_other_settings(config, present.get("settings", {}))
+        known = present.get("sources")
+    sources = list_sources(config.hdri_dir, config.olat_captures, known)
     description = {
         "format_version": FORMAT_VERSION,
         "generator": GENERATOR,
@@ -138,6 +134,7 @@ def prepare_folder(config: DatasetConfig) -> None:
         "num_subjects": config.num_subjects,
         "num_envs": config.num_envs,
         "settings": config.identity,
+        "sources": sources,
         "conventions": {
             "images": "8-bit sRGB PNG",
             "flat": "lit by uniform radiance 1, black outside the mask, multiplied by coverage at its edge",
@@ -150,6 +147,23 @@ def prepare_folder(config: DatasetConfig) -> None:
     }
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _refuse_other_settings(config: DatasetConfig, present: dict[str, object]) -> None:
+    differing = {
+        key: (present.get(key), value) for key, value in config.identity.items() if present.get(key) != value
+    }
+    if differing:
+        listed = ", ".join(f"{key} is {old}, asked for {new}" for key, (old, new) in differing.items())
+        raise DelitError(
+            f"{config.output_dir} holds another data set ({listed}). Choose another --output_dir."
+        )
+
+
+def capture_of_subject(config: DatasetConfig, index: int) -> Path:
+    """The lights.json of a captured subject, by the order that prepare_folder has written down."""
+    sources = json.loads((config.output_dir / DESCRIPTION_FILE).read_text())["sources"]
+    return config.olat_captures / sources["captures"][index]
 
 
 def read_index(output_dir: Path) -> list[dict]:

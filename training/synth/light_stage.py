@@ -118,14 +118,14 @@ def stage_around(directions: Sequence[Sequence[float]] | np.ndarray) -> LightSta
     """The stage with lights in given directions, [N, 3] of any length but zero, in camera axes.
 
     Where a real stage has no lamps (the floor, often), the nearest ones stand in for the missing.
-    Raises DelitError for fewer than 6 directions, a zero or infinite one, or two that are the same.
+    Raises DelitError for fewer than 6 directions, one that is not of three numbers, a zero or infinite one, or two that
+    are the same.
     """
-    towards = np.asarray(directions, np.float64)
-    if towards.ndim != 2 or towards.shape[1] != 3 or len(towards) < FEWEST_LIGHTS:
+    if len(directions) < FEWEST_LIGHTS:
         raise DelitError(
-            f"A light stage needs {FEWEST_LIGHTS} or more lights with a direction x, y, z each, got "
-            f"{list(towards.shape)}."
+            f"A light stage needs {FEWEST_LIGHTS} or more lights with a direction x, y, z each, got {len(directions)}."
         )
+    towards = np.stack([_three_numbers(light, direction) for light, direction in enumerate(directions)])
     length = np.linalg.norm(towards, axis=1, keepdims=True)
     if not np.isfinite(length).all() or length.min() < 1e-6:
         raise DelitError(
@@ -139,6 +139,17 @@ def stage_around(directions: Sequence[Sequence[float]] | np.ndarray) -> LightSta
     lights = torch.softmax(closeness / (_WIDTH * spacing) ** 2, dim=0).float()
     lights = torch.where(lights < _FAINT, 0.0, lights)
     return LightStage(towards.astype(np.float32), lights)
+
+
+def _three_numbers(light: int, direction: object) -> np.ndarray:
+    """A light's direction as given, [3]."""
+    try:
+        towards = np.asarray(direction, np.float64)
+    except (TypeError, ValueError):
+        towards = None
+    if towards is None or towards.shape != (3,):
+        raise DelitError(f"The direction of light {light} is {direction}; give three numbers, x, y, z.")
+    return towards
 
 
 @lru_cache(maxsize=2)

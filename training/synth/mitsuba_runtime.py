@@ -60,24 +60,36 @@ def mitsuba_is_importable() -> bool:
     return importlib.util.find_spec("mitsuba") is not None
 
 
-def start_mitsuba(variant: str | None = None, threads: int | None = None) -> ModuleType:
-    """Imports Mitsuba, chooses a variant and returns the module.
+def renderer_variant(device: str = "cpu") -> str:
+    """The Mitsuba variant that renders on a device of this machine: "cuda_ad_rgb" on "cuda"; on "cpu" "llvm_ad_rgb"
+    where a usable LLVM is found, and "scalar_rgb", with a warning, where it is not.
 
-    variant: "llvm_ad_rgb", "scalar_rgb", "cuda_ad_rgb"; None takes llvm_ad_rgb where a usable LLVM is found and
-    scalar_rgb, with a warning, where it is not. threads: render threads of this process, None for all.
-    Raises DelitError when Mitsuba is not installed, or LLVM or CUDA was asked for and is missing.
+    Raises DelitError when Mitsuba is not installed.
     """
     if not mitsuba_is_importable():
         raise DelitError("Rendering needs the Mitsuba renderer; install it with: pip install mitsuba anny")
-    llvm = find_llvm()
-    if variant is None and llvm is None:
-        logger.warning(
-            "No LLVM 16 or newer was found, so the slow scalar_rgb renderer is used. Install the package libllvm19 "
-            "(any LLVM >= 16), or point DRJIT_LIBLLVM_PATH at the library."
-        )
-        variant = "scalar_rgb"
-    variant = variant or "llvm_ad_rgb"
+    if device == "cuda":
+        return "cuda_ad_rgb"
+    if find_llvm() is not None:
+        return "llvm_ad_rgb"
+    logger.warning(
+        "No LLVM 16 or newer was found, so the slow scalar_rgb renderer is used. Install the package libllvm19 "
+        "(any LLVM >= 16), or point DRJIT_LIBLLVM_PATH at the library."
+    )
+    return "scalar_rgb"
+
+
+def start_mitsuba(variant: str | None = None, threads: int | None = None) -> ModuleType:
+    """Imports Mitsuba, chooses a variant and returns the module.
+
+    variant: "llvm_ad_rgb", "scalar_rgb", "cuda_ad_rgb"; None takes this machine's (renderer_variant). threads: render
+    threads of this process, None for all.
+    Raises DelitError when Mitsuba is not installed, or LLVM or CUDA was asked for and is missing.
+    """
+    if variant is None or not mitsuba_is_importable():
+        variant = renderer_variant()
     if variant.startswith("llvm"):
+        llvm = find_llvm()
         if llvm is None:
             raise DelitError(
                 f"The renderer variant {variant} needs LLVM 16 or newer and none was found. Install the package "

@@ -13,8 +13,8 @@ import torch
 from delit_models.color import linear_to_srgb
 from delit_models.image_files import write_env_map, write_image
 
-from .captures import CAPTURE_FILE, find_captures, read_capture, write_capture
-from .dataset import DatasetConfig, env_name, subject_name, subject_split
+from .captures import CAPTURE_FILE, read_capture, write_capture
+from .dataset import DatasetConfig, capture_of_subject, env_name, subject_name, subject_split
 from .denoise import denoised, denoised_halves
 from .light_stage import even_stage, measure_transport
 from .lights import ENV_HEIGHT, ENV_WIDTH, Light, camera_rotation, sample_light
@@ -73,7 +73,7 @@ def render_subject(
 
 def compose_subject(config: DatasetConfig, subject_index: int, envs: list[int]) -> Iterator[dict]:
     """The same from pictures of a real light stage: composes the given envs of a captured subject."""
-    capture = read_capture(find_captures(config.olat_captures)[subject_index], config.image_size)
+    capture = read_capture(capture_of_subject(config, subject_index), config.image_size)
     transport = capture.transport
     staged = StagedSubject(
         index=subject_index,

@@ -37,20 +37,24 @@ _SUBJECTS_PER_GPU = 4
 
 
 @lru_cache(maxsize=1)
-def _renderer(device: str, threads: int) -> ModuleType:
+def _renderer(variant: str, threads: int) -> ModuleType:
     """This process's renderer, started once."""
     from .mitsuba_runtime import start_mitsuba
 
-    return start_mitsuba("cuda_ad_rgb" if device == "cuda" else None, threads=threads)
+    return start_mitsuba(variant, threads)
 
 
-def make_subject(config: DatasetConfig, threads: int, work: Work) -> list[dict]:
-    """Renders, or composes from captures, what is missing of one subject; returns its index lines."""
+def make_subject(config: DatasetConfig, variant: str, threads: int, work: Work) -> list[dict]:
+    """Renders, or composes from captures, what is missing of one subject; returns its index lines.
+
+    variant: of Mitsuba, the same for all workers, since each draws its own random numbers. Raises DelitError where this
+    machine does not have it.
+    """
     from .samples import compose_subject, render_subject
 
     if config.olat_captures is not None:
         return list(compose_subject(config, *work))
-    return list(render_subject(_renderer(config.device, threads), config, *work))
+    return list(render_subject(_renderer(variant, threads), config, *work))
 
 
 def default_workers(device: str) -> int:

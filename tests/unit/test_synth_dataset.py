@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 
+from delit_models.color import luminance
 from delit_models.errors import DelitError
 from delit_models.image_files import read_env_map, read_image, write_env_map
+from delit_models.lat_long import direction_grid
+from training.losses import NORMALS_HEIGHT, irradiance
 from training.synth.dataset import (
     DatasetConfig,
     append_index,
@@ -159,6 +163,25 @@ def test_studios_are_light(kind: str) -> None:
     radiance = studio(kind, np.random.default_rng(2))
     assert radiance.shape == (128, 256, 3)
     assert np.isfinite(radiance).all() and radiance.min() >= 0 and radiance.max() > 0
+
+
+def test_difficult_light_is_no_rarity() -> None:
+    """Of what falls on a face that looks into the camera: hard contrast, light from behind, and two colours."""
+    rng = np.random.default_rng(0)
+    normals = direction_grid(NORMALS_HEIGHT, 2 * NORMALS_HEIGHT).reshape(-1, 3)
+    facing, away = normals[:, 2] > 0.3, normals[:, 2] < -0.8
+    low_key, back_lit, two_coloured = [], [], []
+    for _ in range(100):
+        light = sample_light(rng, "train", SHIPPED_HDRI_DIR, np.eye(3)).radiance
+        arriving = irradiance(rearrange(torch.from_numpy(light.copy()), "h w c -> 1 c h w"))[0].T
+        brightness = luminance(arriving, dim=-1)
+        low_key.append(brightness[facing].max() > 8 * brightness[facing].min())
+        back_lit.append(brightness[away].mean() > 2 * brightness[normals[:, 2] > 0.8].mean())
+        colours = torch.nn.functional.normalize(arriving[facing], dim=-1)
+        two_coloured.append((colours @ colours.T).min() < np.cos(np.radians(25)))
+    shares = [float(np.mean(kind)) for kind in (low_key, back_lit, two_coloured)]
+    print("low-key, back-lit, two-coloured:", shares)
+    assert min(shares) > 0.2
 
 
 def test_camera_rotation_is_a_rotation_and_tilting_up_lowers_the_horizon() -> None:

@@ -127,7 +127,7 @@ def _connect(address: str) -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise DelitError('--ray needs Ray, which is not installed: pip install "delit[ray]".') from error
+        raise DelitError("--ray needs Ray, which is not installed: pip install ray") from error
     _check_reachable(address)
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)

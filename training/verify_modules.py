@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from delit_models.errors import DelitError
@@ -169,8 +170,18 @@ def check_generator(bench: Bench) -> str:
     if missing:
         raise Skipped(f"{', '.join(missing)} not installed. Run scripts/set_up synth to generate data sets")
     from .synth.mitsuba_runtime import start_mitsuba
+    from .synth.scene import scene_description
 
-    return f"Mitsuba {_version('mitsuba')}, variant {start_mitsuba(threads=1).variant()}"
+    mitsuba = start_mitsuba()
+    grey = {"type": "diffuse", "reflectance": {"type": "rgb", "value": 0.5}}
+    ball = {"type": "sphere", "center": [0.0, 0.0, -6.0], "radius": 1.0, "bsdf": grey}
+    # Its light is uniform and of radiance 1, so that the ball shows its albedo.
+    scene = mitsuba.load_dict(scene_description(mitsuba, {"ball": ball}, field_of_view=24.0, image_size=16))
+    shown = torch.from_numpy(np.array(mitsuba.render(scene, spp=64)))[4:12, 4:12, :3].mean().item()
+    _require(abs(shown - 0.5) < 0.03, f"a ball of albedo 0.5 in even light shows {shown:.3f}")
+    return (
+        f"Mitsuba {_version('mitsuba')}, variant {mitsuba.variant()}: a grey ball is rendered as it must be"
+    )
 
 
 Check = Callable[[Bench], str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -28,12 +29,13 @@ def bench(tmp_path) -> Bench:
     return Bench(tmp_path, torch.device("cpu"))
 
 
-def test_this_installation_works(monkeypatch, capsys):
-    monkeypatch.setattr(verify_modules, "CHECKS", {k: v for k, v in CHECKS.items() if k != "Generator"})
+def test_this_installation_works(capsys):
     status = verify_modules.main(["--device", "cpu"])
     printed = capsys.readouterr().out
     assert status == 0, printed
-    assert printed.count("✓") == len(CHECKS) - 1 and "✗" not in printed
+    # The generator is an extra; where it is not installed, that is told, and nothing is wrong.
+    installed = all(importlib.util.find_spec(name) for name in ("mitsuba", "anny", "pyoidn"))
+    assert printed.count("✓") == len(CHECKS) - (not installed) and "✗" not in printed
 
 
 def test_a_failure_is_told_and_the_rest_still_checked(monkeypatch, capsys):

@@ -66,8 +66,7 @@ def renderer_variant(device: str = "cpu") -> str:
 
     Raises DelitError when Mitsuba is not installed.
     """
-    if not mitsuba_is_importable():
-        raise DelitError("Rendering needs the Mitsuba renderer; install it with: pip install mitsuba anny")
+    _check_installed()
     if device == "cuda":
         return "cuda_ad_rgb"
     if find_llvm() is not None:
@@ -86,8 +85,8 @@ def start_mitsuba(variant: str | None = None, threads: int | None = None) -> Mod
     threads of this process, None for all.
     Raises DelitError when Mitsuba is not installed, or LLVM or CUDA was asked for and is missing.
     """
-    if variant is None or not mitsuba_is_importable():
-        variant = renderer_variant()
+    _check_installed()
+    variant = variant or renderer_variant()
     if variant.startswith("llvm"):
         llvm = find_llvm()
         if llvm is None:
@@ -106,6 +105,11 @@ def start_mitsuba(variant: str | None = None, threads: int | None = None) -> Mod
 
         drjit.set_thread_count(threads)
     return mitsuba
+
+
+def _check_installed() -> None:
+    if not mitsuba_is_importable():
+        raise DelitError("Rendering needs the Mitsuba renderer; install it with: pip install mitsuba anny")
 
 
 def _check_cuda(mitsuba: ModuleType, variant: str) -> None:

@@ -36,10 +36,9 @@ def skin_albedo(melanin: np.ndarray | float, blood: np.ndarray | float) -> np.nd
 def typology_angle(albedo: np.ndarray) -> np.ndarray:
     """Individual typology angle [...] in degrees of linear Rec.709 albedo [..., 3]: arctan((L* - 50) / b*), from about
     70 for the lightest skin to -65 for the darkest."""
-    lightness_and_blue = np.array(
-        [[0.212673, 0.715152, 0.072175], [0.017759, 0.109477, 0.872954]]
-    )  # Y, Z of D65 1
-    luminance, blue = np.moveaxis(np.cbrt(albedo @ lightness_and_blue.T), -1, 0)
+    # Rows: CIE Y, and CIE Z of which D65 white has 1.
+    to_luminance_and_blue = np.array([[0.212673, 0.715152, 0.072175], [0.017759, 0.109477, 0.872954]])
+    luminance, blue = np.moveaxis(np.cbrt(albedo @ to_luminance_and_blue.T), -1, 0)
     return np.degrees(np.arctan2(116 * luminance - 66, 200 * (luminance - blue)))
 
 

@@ -181,7 +181,7 @@ def test_a_cluster_that_is_not_there_is_told() -> None:
 
 def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(DelitError, match=r"pip install \"delit\[ray\]\""):
+    with pytest.raises(DelitError, match="pip install ray"):
         list(ray_records(refuse, [(0, [0])], "auto"))
 
 

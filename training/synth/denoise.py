@@ -1,6 +1,6 @@
 """Taking the renderer's noise out of pictures with Open Image Denoise, guided by what the surface is.
 
-Skin, hair and cloth at 16 paths a pixel come out nearer to the limit of many paths than at 96 without (tests). Alone,
+Skin, hair and cloth at 16 paths a pixel come out nearer to the limit of many paths than at 64 without (tests). Alone,
 a denoiser errs however many paths there are: it takes the sun in a mirror for noise. Two renderings of half the paths
 each tell the two apart, so denoised_halves comes ever nearer to the truth, in a mirror too.
 """

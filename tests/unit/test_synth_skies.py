@@ -14,7 +14,7 @@ if importlib.util.find_spec("mitsuba") is None:
 
 from delit_models.errors import DelitError
 from delit_models.lat_long import direction_grid, solid_angles
-from training.synth import skies
+from training.synth import mitsuba_runtime
 from training.synth.mitsuba_runtime import start_mitsuba
 from training.synth.skies import clear_sky
 from training.synth.studios import studio
@@ -79,6 +79,6 @@ def test_the_renderer_stays_in_its_variant() -> None:
 
 
 def test_a_missing_renderer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(skies.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(mitsuba_runtime.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DelitError, match="pip install mitsuba"):
         clear_sky(_DIRECTIONS, _sun(30), 3.0, 0.2)

@@ -55,18 +55,13 @@ def find_llvm() -> str | None:
     return named if named and (_llvm_version(named) or 0) >= _OLDEST_LLVM else None
 
 
-def mitsuba_is_importable() -> bool:
-    """Whether the mitsuba package is installed."""
-    return importlib.util.find_spec("mitsuba") is not None
-
-
 def renderer_variant(device: str = "cpu") -> str:
     """The Mitsuba variant that renders on a device of this machine: "cuda_ad_rgb" on "cuda"; on "cpu" "llvm_ad_rgb"
     where a usable LLVM is found, and "scalar_rgb", with a warning, where it is not.
 
     Raises DelitError when Mitsuba is not installed.
     """
-    _check_installed()
+    check_installed()
     if device == "cuda":
         return "cuda_ad_rgb"
     if find_llvm() is not None:
@@ -85,7 +80,7 @@ def start_mitsuba(variant: str | None = None, threads: int | None = None) -> Mod
     threads of this process, None for all.
     Raises DelitError when Mitsuba is not installed, or LLVM or CUDA was asked for and is missing.
     """
-    _check_installed()
+    check_installed()
     variant = variant or renderer_variant()
     if variant.startswith("llvm"):
         llvm = find_llvm()
@@ -107,8 +102,9 @@ def start_mitsuba(variant: str | None = None, threads: int | None = None) -> Mod
     return mitsuba
 
 
-def _check_installed() -> None:
-    if not mitsuba_is_importable():
+def check_installed() -> None:
+    """Raises DelitError, with the remedy, where Mitsuba is not installed."""
+    if importlib.util.find_spec("mitsuba") is None:
         raise DelitError("Rendering needs the Mitsuba renderer; install it with: pip install mitsuba anny")
 
 

@@ -93,9 +93,7 @@ def _stage(config: DatasetConfig, scene: SubjectScene, sampled: SampledSubject, 
     field_of_view = sampled.framing.field_of_view
     truth = scene.surface_truth(_render_seed(config.seed, index, 0, _TRUTH_SEEDS))
     if config.olat:
-        flat, relight = _one_light_at_a_time(config, scene, index, field_of_view)
-        if config.denoise:
-            flat, relight = denoised(flat, truth), _denoising(relight, truth)
+        flat, relight = _one_light_at_a_time(config, scene, index, truth, field_of_view)
     else:
         flat, relight = _direct(config, scene, index, truth)
     return StagedSubject(
@@ -128,9 +126,13 @@ def _direct(
 
 
 def _one_light_at_a_time(
-    config: DatasetConfig, scene: SubjectScene, index: int, field_of_view: float
+    config: DatasetConfig, scene: SubjectScene, index: int, truth: SurfaceTruth, field_of_view: float
 ) -> tuple[np.ndarray, Relight]:
-    """The same as sums over one rendering of each light, read back where an earlier run has kept them."""
+    """The same as sums over one rendering of each light, read back where an earlier run has kept them.
+
+    Sums are denoised, not the lights one by one: a sum stays a sum, and has less to take out. One rendering is enough:
+    a stage's lights are broad, and none looks like noise in a mirror.
+    """
     folder = config.output_dir / subject_folder(index) / "olat"
     stage = even_stage(config.olat)
     if (folder / CAPTURE_FILE).is_file():
@@ -146,18 +148,14 @@ def _one_light_at_a_time(
     if config.keep_olat and not (folder / CAPTURE_FILE).is_file():
         write_image(folder.parent / "mask.png", torch.from_numpy(_mask(flat)))
         write_capture(folder, transport, field_of_view, mask="../mask.png")
-    return flat, lambda radiance, env: transport.relight(radiance)
+    if not config.denoise:
+        return flat, lambda radiance, env: transport.relight(radiance)
 
-
-def _denoising(relight: Relight, truth: SurfaceTruth) -> Relight:
-    """The same, its pictures denoised: when they are summed up, not light by light, since a sum stays a sum and has
-    less to take out. One rendering is enough: a stage's lights are broad, and none looks like noise in a mirror."""
-
-    def relight_clean(radiance: np.ndarray, env: int) -> tuple[np.ndarray, np.ndarray]:
-        picture, lit_by = relight(radiance, env)
+    def relight(radiance: np.ndarray, env: int) -> tuple[np.ndarray, np.ndarray]:
+        picture, lit_by = transport.relight(radiance)
         return denoised(picture, truth), lit_by
 
-    return relight_clean
+    return denoised(flat, truth), relight
 
 
 def write_pairs(config: DatasetConfig, staged: StagedSubject, envs: list[int]) -> Iterator[dict]:

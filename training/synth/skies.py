@@ -6,7 +6,6 @@ The emitter is always read in Mitsuba's scalar variant, so that a sky is the sam
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from types import ModuleType
 
 import numpy as np
 
-from delit_models.errors import DelitError
+from delit_models.lat_long import solid_angles
+
+from .mitsuba_runtime import check_installed
 
 _SUN_SOLID_ANGLE = 2 * np.pi * (1 - np.cos(np.radians(0.5358 / 2)))  # steradians
 
@@ -53,8 +54,7 @@ def clear_sky(directions: np.ndarray, sun: np.ndarray, turbidity: float, ground:
         radiance = np.zeros(directions.shape)
         radiance[above] = _radiance(mi, sky, _z_up(directions[above]))
         sun_irradiance = _radiance(mi, disc, _z_up(sun)[None])[0] * _SUN_SOLID_ANGLE
-    height, width = directions.shape[:2]
-    areas = np.sqrt(1 - directions[..., 1] ** 2) * (np.pi / height) * (2 * np.pi / width)
+    areas = solid_angles(*directions.shape[:2]).numpy()
     cosine = np.maximum(directions[..., 1], 0)
     from_sky = (radiance * (cosine * areas)[..., None]).sum((0, 1))
     return ClearSky(radiance, sun_irradiance, from_sky + sun_irradiance * max(float(sun[1]), 0.0))
@@ -78,8 +78,7 @@ def _radiance(mi: ModuleType, emitter: object, directions: np.ndarray) -> np.nda
 @contextmanager
 def _scalar_mitsuba() -> Iterator[ModuleType]:
     """Mitsuba in its scalar variant; afterwards in the one that it was in."""
-    if importlib.util.find_spec("mitsuba") is None:
-        raise DelitError("Skies need the Mitsuba renderer; install it with: pip install mitsuba")
+    check_installed()
     import mitsuba
 
     before = mitsuba.variant()

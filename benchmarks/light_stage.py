@@ -18,9 +18,9 @@ from types import ModuleType
 
 import numpy as np
 
-from training.synth.dataset import DatasetConfig
-from training.synth.mitsuba_runtime import start_mitsuba
-from training.synth.samples import render_subject
+from training.synth.dataset.folder import DatasetConfig
+from training.synth.dataset.samples import render_subject
+from training.synth.render.mitsuba_runtime import start_mitsuba
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from delit_models.errors import DelitError
+from training.data.check import DatasetCheck, check_folder
+from training.data.pairs import light_kind, tone_group
+from training.evaluation.metrics import spread
+from training.synth.dataset.contact_sheet import write_contact_sheet
 
 from .command_line import run_command
-from .dataset_check import DatasetCheck, check_folder
-from .metrics import spread
-from .pairs import light_kind, tone_group
-from .synth.contact_sheet import write_contact_sheet
 
 CONTACT_SHEET = "contact_sheet.jpg"
 SHEET_SUBJECTS = 16

@@ -21,17 +21,17 @@ from delit_models.errors import DelitError
 from delit_models.heads_file import load_heads
 from delit_models.image_files import write_image
 from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE, DelitPipeline
+from training.data.shards import open_pairs
+from training.evaluation.examples import example_picture
+from training.evaluation.measure import Evaluator, load_mean_env, pick_examples
+from training.evaluation.metrics import spread
+from training.evaluation.page import GROUPED_TABLES, Example, write_page
+from training.evaluation.picture_metrics import LPIPS_NETS, PerceptualDistance, load_lpips
+from training.evaluation.report import About, write_csv, write_json
+from training.evaluation.tables import TABLES, PairScores, Table, summarise
 
 from .command_line import run_command
-from .evaluation.examples import example_picture
-from .evaluation.measure import Evaluator, load_mean_env, pick_examples
-from .evaluation.page import GROUPED_TABLES, Example, write_page
-from .evaluation.picture_metrics import LPIPS_NETS, PerceptualDistance, load_lpips
-from .evaluation.report import About, write_csv, write_json
-from .evaluation.tables import TABLES, PairScores, Table, summarise
 from .load_wan_vae import choose_device
-from .metrics import spread
-from .shards import open_pairs
 
 EMBEDDED = "embedded"
 

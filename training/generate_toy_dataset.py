@@ -19,10 +19,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from delit_models.errors import DelitError
-from training.make_shards import make_shards, print_counts, refuse_filled
-from training.synth.captures import find_captures
-from training.synth.contact_sheet import write_contact_sheet
-from training.synth.dataset import (
+from training.synth.dataset.captures import find_captures
+from training.synth.dataset.contact_sheet import write_contact_sheet
+from training.synth.dataset.folder import (
     DatasetConfig,
     append_index,
     files_are_there,
@@ -30,9 +29,7 @@ from training.synth.dataset import (
     prepare_folder,
     repair_index,
 )
-from training.synth.denoise import check_denoiser
-from training.synth.mitsuba_runtime import renderer_variant
-from training.synth.workers import (
+from training.synth.dataset.workers import (
     CORES_PER_SUBJECT,
     Work,
     default_workers,
@@ -40,6 +37,10 @@ from training.synth.workers import (
     make_subject,
     ray_records,
 )
+from training.synth.render.denoise import check_denoiser
+from training.synth.render.mitsuba_runtime import renderer_variant
+
+from .make_shards import make_shards, print_counts, refuse_filled
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -132,7 +133,7 @@ def add_light_stage(add: Callable[..., object]) -> None:
         "--olat_captures",
         type=Path,
         metavar="FOLDER",
-        help="compose pairs from real captures of one light at a time (layout: training/synth/captures.py), or from "
+        help="compose pairs from real captures of one light at a time (layout: synth/dataset/captures.py), or from "
         "what --keep_olat has stored",
     )
 

@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
+from training.data.pairs import PAIR_FILES, read_entries
 
 from .command_line import run_command
-from .pairs import PAIR_FILES, read_entries
 
 SHARD_SIZE = 500
 # What a file is called in a shard, where it is not what the index calls it.

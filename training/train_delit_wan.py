@@ -2,7 +2,7 @@
 
   python -m training.train_delit_wan --wan_vae_checkpoint P --data_root D --output_dir O --batch_size 16 --num_epochs 40
 
-Every pair is encoded a few times with different augmentations (training.latent_cache), then the heads learn from
+Every pair is encoded a few times with different augmentations (training.heads.latent_cache), then the heads learn from
 latents alone. `O/delit_heads.safetensors` is what the nodes and the other commands load; `O/checkpoint.pt` is what
 `--resume` goes on from. Held-out metrics are printed as it goes and stored in the file's own description.
 """
@@ -25,14 +25,14 @@ from delit_models.errors import DelitError
 from delit_models.heads_file import HeadsInfo, save_heads, test_card
 from delit_models.pipeline import load_heads_of
 from delit_models.wan_vae import WanVAE
+from training.augment.photography import PhotographyConfig
+from training.data.pairs import Pairs
+from training.data.shards import open_pairs
+from training.evaluation.metrics import Evaluation, evaluate_heads, mean_environment_of
+from training.heads.latent_cache import AugmentConfig, build_latent_cache
+from training.heads.trainer import TrainConfig, Trainer
 
 from .command_line import run_command
-from .heads_trainer import TrainConfig, Trainer
-from .latent_cache import AugmentConfig, build_latent_cache
-from .metrics import Evaluation, evaluate_heads, mean_environment_of
-from .pairs import Pairs
-from .photography import PhotographyConfig
-from .shards import open_pairs
 
 HEADS_FILE = "delit_heads.safetensors"
 STATE_FILE = "checkpoint.pt"

@@ -2,7 +2,7 @@
 
     python -m training.train_wan_vae --data_root D --output P.safetensors
 
-The encoder is not trained but computed: it holds the best linear patch code of the data (training.patch_code).
+The encoder is not trained but computed: it holds the best linear patch code of the data (training.vae.patch_code).
 The decoder then learns to turn the code back into pictures. Only stills are trained; in time the encoder averages
 and the decoder repeats. Training goes on from `P.training.pt` if that is there.
 """
@@ -23,12 +23,12 @@ from tqdm import tqdm
 from delit_models.atomic_write import atomic_write
 from delit_models.checkpoint import save_wan_vae
 from delit_models.wan_vae import WanVAE, WanVAEConfig
+from training.data.shards import open_pairs
+from training.evaluation.metrics import psnr
+from training.loop.average import Average
+from training.vae.patch_code import PatchCode, prepare_decoder, set_linear_encoder
 
-from .average import Average
 from .command_line import run_command
-from .metrics import psnr
-from .patch_code import PatchCode, prepare_decoder, set_linear_encoder
-from .shards import open_pairs
 
 EMA_DECAY = 0.995
 SCALES = (0.6, 1.4)

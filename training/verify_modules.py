@@ -68,8 +68,7 @@ def check_packages(bench: Bench) -> str:
 def check_vae(bench: Bench) -> str:
     from delit_models.checkpoint import load_wan_vae
     from delit_models.pipeline import EMBEDDED_VAE
-
-    from .metrics import psnr
+    from training.evaluation.metrics import psnr
 
     vae = load_wan_vae(EMBEDDED_VAE, bench.device)
     coarse = torch.rand(1, 3, 3, 3, generator=torch.Generator().manual_seed(0)).to(bench.device)
@@ -101,8 +100,7 @@ def check_heads(bench: Bench) -> str:
 def check_light(bench: Bench) -> str:
     from delit_models.env_codec import decode_env, encode_env
     from delit_models.lat_long import ORIENTATIONS, from_orientation, labelled_test_map, to_orientation
-
-    from .losses import irradiance
+    from training.heads.losses import irradiance
 
     radiance = 2.0 ** torch.linspace(-8, 15, 3 * 16 * 32).reshape(3, 16, 32)
     error = (decode_env(encode_env(radiance)) / radiance - 1).abs().max().item()
@@ -134,9 +132,9 @@ def check_files(bench: Bench) -> str:
 
 
 def check_data_set(bench: Bench) -> str:
-    from .dataset_check import check_folder
-    from .pairs import PairDataset
-    from .sphere_pairs import write_sphere_pairs
+    from training.data.check import check_folder
+    from training.data.pairs import PairDataset
+    from training.data.sphere_pairs import write_sphere_pairs
 
     write_sphere_pairs(bench.folder / "data", size=TINY_SIZE)
     check = check_folder(bench.folder / "data")
@@ -148,10 +146,9 @@ def check_data_set(bench: Bench) -> str:
 def check_training(bench: Bench) -> str:
     from delit_models.checkpoint import load_wan_vae
     from delit_models.pipeline import EMBEDDED_VAE
-
-    from .heads_trainer import TrainConfig, Trainer
-    from .latent_cache import AugmentConfig, build_latent_cache
-    from .pairs import PairDataset
+    from training.data.pairs import PairDataset
+    from training.heads.latent_cache import AugmentConfig, build_latent_cache
+    from training.heads.trainer import TrainConfig, Trainer
 
     vae = load_wan_vae(EMBEDDED_VAE, bench.device)
     pairs = PairDataset(bench.folder / "data", "train")
@@ -169,8 +166,8 @@ def check_generator(bench: Bench) -> str:
     missing = [name for name in GENERATOR_PACKAGES if not _version(name)]
     if missing:
         raise Skipped(f"{', '.join(missing)} not installed. Run scripts/set_up synth to generate data sets")
-    from .synth.mitsuba_runtime import start_mitsuba
-    from .synth.scene import scene_description
+    from training.synth.render.mitsuba_runtime import start_mitsuba
+    from training.synth.render.scene import scene_description
 
     mitsuba = start_mitsuba()
     grey = {"type": "diffuse", "reflectance": {"type": "rgb", "value": 0.5}}

@@ -17,9 +17,9 @@ from delit_models.errors import DelitError
 from delit_models.image_files import read_image, write_image
 from delit_models.oiio_files import write_pixels
 from training import check_dataset
-from training.dataset_check import check_folder
+from training.data.check import check_folder
+from training.data.sphere_pairs import write_sphere_pairs
 from training.make_shards import make_shards
-from training.sphere_pairs import write_sphere_pairs
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from delit_models.image_files import read_image
 from delit_models.pipeline import DelitPipeline
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from training import evaluate
+from training.data.pairs import Pair, PairDataset
+from training.data.shards import open_pairs
+from training.data.sphere_pairs import write_sphere_pairs
 from training.evaluation.measure import Evaluator, load_mean_env
+from training.evaluation.metrics import evaluate_heads, mean_environment, psnr
 from training.evaluation.tables import PairScores, Summary, group_by, summarise
 from training.make_shards import make_shards
-from training.metrics import evaluate_heads, mean_environment, psnr
-from training.pairs import Pair, PairDataset
-from training.shards import open_pairs
-from training.sphere_pairs import write_sphere_pairs
 
 
 @pytest.fixture(scope="module")

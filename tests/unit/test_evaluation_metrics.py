@@ -26,10 +26,10 @@ from training.evaluation.light_metrics import (
     rmse,
     si_rmse,
 )
+from training.evaluation.metrics import irradiance_error, mean_environment, mean_luminance, psnr, spread
 from training.evaluation.picture_metrics import load_lpips, masked_lpips, masked_ssim, si_psnr
 from training.evaluation.spheres import SPHERE_SIZE, legacy_light, render_spheres, sphere_picture
-from training.losses import irradiance
-from training.metrics import irradiance_error, mean_environment, mean_luminance, psnr, spread
+from training.heads.losses import irradiance
 
 HEIGHT, WIDTH = 64, 128
 

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from delit_models.color import linear_to_srgb
 from delit_models.errors import DelitError
 from tests.unit.patch_means import PatchMeans
-from training.latent_cache import (
+from training.augment.photography import PhotographyConfig
+from training.data.pairs import PAIR_FILES, Pair, PairDataset, PairRecord, Pairs
+from training.data.sphere_pairs import write_sphere_pairs
+from training.heads.latent_cache import (
     AugmentConfig,
     augment,
     build_latent_cache,
@@ -23,9 +26,6 @@ from training.latent_cache import (
     unchanged,
     vary,
 )
-from training.pairs import PAIR_FILES, Pair, PairDataset, PairRecord, Pairs
-from training.photography import PhotographyConfig
-from training.sphere_pairs import write_sphere_pairs
 
 SIZE = 64
 ALWAYS = AugmentConfig(photography=PhotographyConfig(share=1.0))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from training.muon import ADAM_STEP, Muon, orthogonalised
+from training.loop.muon import ADAM_STEP, Muon, orthogonalised
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,4 +1,4 @@
-"""Every effect of training.photography against what it means, then all of them together."""
+"""Every effect of training.augment.photography against what it means, then all of them together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from delit_models.color import linear_to_srgb, srgb_to_linear
 from delit_models.errors import DelitError
-from training.backgrounds import put_behind, what_is_behind
-from training.photography import (
+from training.augment.backgrounds import put_behind, what_is_behind
+from training.augment.photography import (
     CONTRAST_PIVOT,
     FULL_WELL,
     READ_NOISE,

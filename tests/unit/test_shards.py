@@ -18,10 +18,10 @@ from delit_models.image_files import write_image
 from tests.unit.patch_means import PatchMeans
 from training import make_shards as command
 from training.command_line import run_command
-from training.latent_cache import AugmentConfig, build_latent_cache
+from training.data.pairs import PairDataset
+from training.data.shards import ShardDataset, open_pairs
+from training.heads.latent_cache import AugmentConfig, build_latent_cache
 from training.make_shards import make_shards
-from training.pairs import PairDataset
-from training.shards import ShardDataset, open_pairs
 from training.train_wan_vae import load_pictures
 
 SIZE = 64
@@ -88,7 +88,7 @@ def test_pairs_are_read_in_any_order_by_any_process(shards):
 
 
 def test_only_the_latest_pairs_are_in_memory(shards, monkeypatch):
-    monkeypatch.setattr("training.shards._KEPT", 2)
+    monkeypatch.setattr("training.data.shards._KEPT", 2)
     pairs = open_pairs(shards, "train")
     assert len([pairs[index] for index in range(6)]) == 6
     assert sorted(pairs._latest) == [4, 5]

@@ -14,10 +14,10 @@ from delit_models.color import srgb_to_linear
 from delit_models.errors import DelitError
 from delit_models.image_files import read_env_map, read_image, write_image
 from delit_models.oiio_files import write_pixels
+from training.data.pairs import read_index
 from training.generate_toy_dataset import main
-from training.pairs import read_index
-from training.synth.captures import find_captures, read_capture, write_capture
-from training.synth.light_stage import even_stage
+from training.synth.dataset.captures import find_captures, read_capture, write_capture
+from training.synth.light.light_stage import even_stage
 
 _ALBEDO = np.array([0.7, 0.5, 0.3])
 _WHITE = np.array([2.0, 1.5, 1.0])

@@ -26,15 +26,15 @@ if importlib.util.find_spec("mitsuba") is None:
 
 import drjit
 
-from training.synth import samples
-from training.synth.dataset import DatasetConfig, prepare_folder
-from training.synth.denoise import denoised, denoised_halves
-from training.synth.light_stage import Transport, even_stage, measure_transport
-from training.synth.lights import SHIPPED_HDRI_DIR, camera_rotation, sample_light
-from training.synth.mitsuba_runtime import start_mitsuba
-from training.synth.photograph import view_directions
-from training.synth.scene import Framing, scene_description, set_environment, surface_truth
-from training.synth.truth import SurfaceTruth
+from training.synth.dataset import samples
+from training.synth.dataset.folder import DatasetConfig, prepare_folder
+from training.synth.light.light_stage import Transport, even_stage, measure_transport
+from training.synth.light.lights import SHIPPED_HDRI_DIR, camera_rotation, sample_light
+from training.synth.render.denoise import denoised, denoised_halves
+from training.synth.render.mitsuba_runtime import start_mitsuba
+from training.synth.render.photograph import view_directions
+from training.synth.render.scene import Framing, scene_description, set_environment, surface_truth
+from training.synth.render.truth import SurfaceTruth
 
 _SIZE = 64
 _FIELD_OF_VIEW = 24.0

@@ -16,8 +16,8 @@ from delit_models.color import luminance
 from delit_models.errors import DelitError
 from delit_models.image_files import read_env_map, read_image, write_env_map
 from delit_models.lat_long import direction_grid
-from training.losses import NORMALS_HEIGHT, irradiance
-from training.synth.dataset import (
+from training.heads.losses import NORMALS_HEIGHT, irradiance
+from training.synth.dataset.folder import (
     DatasetConfig,
     append_index,
     missing_work,
@@ -26,15 +26,15 @@ from training.synth.dataset import (
     repair_index,
     subject_split,
 )
-from training.synth.lights import (
+from training.synth.light.lights import (
     SHIPPED_HDRI_DIR,
     TEST_HDRIS,
     camera_rotation,
     hdri_names,
     sample_light,
 )
-from training.synth.photograph import choose_exposure, photograph
-from training.synth.studios import STUDIOS, studio
+from training.synth.light.studios import STUDIOS, studio
+from training.synth.render.photograph import choose_exposure, photograph
 
 HAS_RENDERER = all(importlib.util.find_spec(name) for name in ("mitsuba", "anny"))
 
@@ -223,8 +223,8 @@ def test_exposure_leaves_the_subject_opaque_and_the_background_unlit(brightness:
 @pytest.mark.skipif(not HAS_RENDERER, reason="mitsuba or anny is not installed (pip install mitsuba anny)")
 def test_a_sample_depends_on_its_seed_alone(tmp_path: Path) -> None:
     """Two runs, one of which renders the second env only, write the same picture and light."""
-    from training.synth.mitsuba_runtime import start_mitsuba
-    from training.synth.samples import render_subject
+    from training.synth.dataset.samples import render_subject
+    from training.synth.render.mitsuba_runtime import start_mitsuba
 
     renderer = start_mitsuba()
     first, second = (

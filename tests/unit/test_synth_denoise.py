@@ -19,14 +19,14 @@ if importlib.util.find_spec("anny") is None:
 
 from delit_models.errors import DelitError
 from training import generate_toy_dataset
-from training.synth import denoise
-from training.synth.dataset import SHIPPED_HDRI_DIR, DatasetConfig, prepare_folder
-from training.synth.denoise import denoised, denoised_halves
-from training.synth.lights import camera_rotation, sample_light
-from training.synth.mitsuba_runtime import start_mitsuba
-from training.synth.scene import SubjectScene
-from training.synth.subject import sample_subject
-from training.synth.truth import SurfaceTruth
+from training.synth.dataset.folder import SHIPPED_HDRI_DIR, DatasetConfig, prepare_folder
+from training.synth.light.lights import camera_rotation, sample_light
+from training.synth.person.subject import sample_subject
+from training.synth.render import denoise
+from training.synth.render.denoise import denoised, denoised_halves
+from training.synth.render.mitsuba_runtime import start_mitsuba
+from training.synth.render.scene import SubjectScene
+from training.synth.render.truth import SurfaceTruth
 
 _SIZE = 96
 _FEW, _MORE, _MANY = 16, 64, 768

@@ -12,9 +12,15 @@ import torch
 from delit_models.errors import DelitError
 from delit_models.image_files import read_env_map, read_image
 from delit_models.lat_long import direction_grid, solid_angles
-from training.synth.dataset import DatasetConfig
-from training.synth.light_stage import LightStage, Transport, even_stage, measure_transport, stage_around
-from training.synth.studios import STUDIOS, studio
+from training.synth.dataset.folder import DatasetConfig
+from training.synth.light.light_stage import (
+    LightStage,
+    Transport,
+    even_stage,
+    measure_transport,
+    stage_around,
+)
+from training.synth.light.studios import STUDIOS, studio
 
 HAS_RENDERER = importlib.util.find_spec("mitsuba") is not None
 HAS_PEOPLE = HAS_RENDERER and importlib.util.find_spec("anny") is not None
@@ -135,7 +141,7 @@ _SIZE = 32
 
 def _head(mitsuba: object) -> tuple[object, object]:
     """A glossy ball with a nose that shadows it and a collar that reflects on it, before the camera."""
-    from training.synth.scene import scene_description
+    from training.synth.render.scene import scene_description
 
     def colour(*value: float) -> dict:
         return {"type": "rgb", "value": list(value)}
@@ -156,8 +162,8 @@ def _head(mitsuba: object) -> tuple[object, object]:
 
 
 def _head_renderer(samples: int):
-    from training.synth.mitsuba_runtime import start_mitsuba
-    from training.synth.scene import set_environment
+    from training.synth.render.mitsuba_runtime import start_mitsuba
+    from training.synth.render.scene import set_environment
 
     mitsuba = start_mitsuba()
     scene, parameters = _head(mitsuba)
@@ -249,8 +255,8 @@ def test_light_brightens_the_side_that_it_comes_from(
 @needs_people
 def test_pairs_of_a_light_stage_resume_and_repeat(tmp_path: Path) -> None:
     """Two runs, one of the second env alone, and a third from the kept lights, write the same picture and light."""
-    from training.synth.mitsuba_runtime import start_mitsuba
-    from training.synth.samples import render_subject
+    from training.synth.dataset.samples import render_subject
+    from training.synth.render.mitsuba_runtime import start_mitsuba
 
     renderer = start_mitsuba()
     first, second = (

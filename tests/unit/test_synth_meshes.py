@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.synth.cut_mesh import border_loops, cut_mesh, with_hem
-from training.synth.subdivision import loop_subdivision, unique_pairs, vertex_normals
-from training.synth.surface import grid_faces, merged, painted
+from training.synth.clothing.cut_mesh import border_loops, cut_mesh, with_hem
+from training.synth.person.subdivision import loop_subdivision, unique_pairs, vertex_normals
+from training.synth.render.surface import grid_faces, merged, painted
 
 _TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.synth.skin import (
+from training.synth.hair.strand_mesh import strand_tubes
+from training.synth.person.skin import (
     MAX_MELANIN,
     TONE_GROUPS,
     SkinStyle,
@@ -18,8 +19,7 @@ from training.synth.skin import (
     skin_albedo,
     typology_angle,
 )
-from training.synth.strand_mesh import strand_tubes
-from training.synth.subdivision import loop_subdivision, vertex_normals
+from training.synth.person.subdivision import loop_subdivision, vertex_normals
 
 _TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
 

@@ -14,10 +14,10 @@ if importlib.util.find_spec("mitsuba") is None:
 
 from delit_models.errors import DelitError
 from delit_models.lat_long import direction_grid, solid_angles
-from training.synth import mitsuba_runtime
-from training.synth.mitsuba_runtime import start_mitsuba
-from training.synth.skies import clear_sky
-from training.synth.studios import studio
+from training.synth.light.skies import clear_sky
+from training.synth.light.studios import studio
+from training.synth.render import mitsuba_runtime
+from training.synth.render.mitsuba_runtime import start_mitsuba
 
 _DIRECTIONS = direction_grid(128, 256).numpy().astype(np.float64)
 

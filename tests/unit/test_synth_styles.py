@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from training.synth.face_hair import sample_face_hair
-from training.synth.glasses import sample_glasses_style
-from training.synth.hair_style import sample_hair_style, strand_colours
-from training.synth.hats import sample_hat_style
-from training.synth.materials import MATERIALS, material_description
-from training.synth.skin import sample_skin_style
+from training.synth.clothing.glasses import sample_glasses_style
+from training.synth.clothing.hats import sample_hat_style
+from training.synth.hair.face_hair import sample_face_hair
+from training.synth.hair.style import sample_hair_style, strand_colours
+from training.synth.person.skin import sample_skin_style
+from training.synth.render.materials import MATERIALS, material_description
 
 
 def test_grey_hair_is_lighter_and_colours_stay_possible() -> None:

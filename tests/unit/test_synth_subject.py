@@ -11,17 +11,17 @@ import pytest
 if importlib.util.find_spec("anny") is None:
     pytest.skip("Anny is not installed (pip install anny); people cannot be built", allow_module_level=True)
 
-from training.synth.clothes import neck_height
-from training.synth.cut_mesh import border_loops
-from training.synth.face_hair import beard_weight
-from training.synth.glasses import build_glasses, sample_glasses_style
-from training.synth.hair import build_hair
-from training.synth.hats import build_hat, outside_hat, under_hat
-from training.synth.head_frame import HeadFrame
-from training.synth.materials import MATERIALS
-from training.synth.people import PersonMesh, body_template, build_person
-from training.synth.skin_relief import wrinkle_height
-from training.synth.subject import PersonStyle, build_surfaces, sample_person_style
+from training.synth.clothing.clothes import neck_height
+from training.synth.clothing.cut_mesh import border_loops
+from training.synth.clothing.glasses import build_glasses, sample_glasses_style
+from training.synth.clothing.hats import build_hat, outside_hat, under_hat
+from training.synth.hair.face_hair import beard_weight
+from training.synth.hair.hair import build_hair
+from training.synth.person.head_frame import HeadFrame
+from training.synth.person.people import PersonMesh, body_template, build_person
+from training.synth.person.skin_relief import wrinkle_height
+from training.synth.person.subject import PersonStyle, build_surfaces, sample_person_style
+from training.synth.render.materials import MATERIALS
 
 # Between them, all garments, hats, glasses, and hair of every length.
 _OUTFITS = [

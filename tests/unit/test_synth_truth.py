@@ -18,11 +18,11 @@ if importlib.util.find_spec("mitsuba") is None:
         "Mitsuba is not installed (pip install mitsuba); rendering is not tested", allow_module_level=True
     )
 
-from training.synth.dataset import DatasetConfig, prepare_folder
-from training.synth.mitsuba_runtime import start_mitsuba
-from training.synth.photograph import view_directions
-from training.synth.scene import scene_description, surface_truth
-from training.synth.truth import SurfaceTruth, write_truth
+from training.synth.dataset.folder import DatasetConfig, prepare_folder
+from training.synth.render.mitsuba_runtime import start_mitsuba
+from training.synth.render.photograph import view_directions
+from training.synth.render.scene import scene_description, surface_truth
+from training.synth.render.truth import SurfaceTruth, write_truth
 
 HAS_PEOPLE = importlib.util.find_spec("anny") is not None
 _SIZE, _FIELD_OF_VIEW = 32, 24.0
@@ -86,7 +86,7 @@ def test_the_back_of_a_surface_has_the_normal_that_faces_the_camera() -> None:
 
 @pytest.mark.skipif(not HAS_PEOPLE, reason="anny is not installed (pip install anny)")
 def test_a_subject_gets_its_truth_and_says_the_convention(tmp_path: Path) -> None:
-    from training.synth.samples import render_subject
+    from training.synth.dataset.samples import render_subject
 
     config = DatasetConfig(
         output_dir=tmp_path, num_subjects=1, num_envs=1, image_size=64, samples_per_pixel=4

@@ -12,11 +12,11 @@ import torch
 from delit_models.errors import DelitError
 from delit_models.image_files import read_env_map, read_image
 from tests.unit.worker_stubs import machines_seen, make_stub, refuse
+from training.data.shards import open_pairs
 from training.generate_toy_dataset import collect, main, unfinished_work
-from training.shards import open_pairs
-from training.synth.dataset import DatasetConfig, env_name, read_index, subject_name
-from training.synth.mitsuba_runtime import start_mitsuba
-from training.synth.workers import Work, local_records, ray_records
+from training.synth.dataset.folder import DatasetConfig, env_name, read_index, subject_name
+from training.synth.dataset.workers import Work, local_records, ray_records
+from training.synth.render.mitsuba_runtime import start_mitsuba
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install ray)"

@@ -13,11 +13,11 @@ import torch
 
 from delit_models.image_files import write_image
 from delit_models.oiio_files import write_pixels
-from training import dataset_check
-from training.dataset_check import check_folder
-from training.sphere_pairs import write_sphere_pairs
-from training.synth.truth import TRUTH_CONVENTIONS, SurfaceTruth, write_truth
-from training.truth_check import TRUTH_FILES
+from training.data import check as dataset_check
+from training.data.check import check_folder
+from training.data.sphere_pairs import write_sphere_pairs
+from training.data.truth_check import TRUTH_FILES
+from training.synth.render.truth import TRUTH_CONVENTIONS, SurfaceTruth, write_truth
 
 SIZE = 64
 FOLDER = "subjects/sphere1"

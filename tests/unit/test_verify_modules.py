@@ -13,9 +13,9 @@ import torch
 
 from delit_models import pipeline
 from training import verify_modules
-from training.losses import irradiance
-from training.pairs import PairDataset
-from training.sphere_pairs import write_sphere_pairs
+from training.data.pairs import PairDataset
+from training.data.sphere_pairs import write_sphere_pairs
+from training.heads.losses import irradiance
 from training.verify_modules import CHECKS, GENERATOR_PACKAGES, PACKAGES, Bench, Skipped, verify
 
 ROOT = Path(verify_modules.__file__).parent.parent
@@ -68,7 +68,7 @@ def test_a_damaged_vae_is_found(monkeypatch, tmp_path, bench, part, capsys):
 
 
 def test_a_step_that_does_not_lower_the_loss_is_found(monkeypatch, bench):
-    from training.heads_trainer import Trainer
+    from training.heads.trainer import Trainer
 
     monkeypatch.setattr(Trainer, "train_step", lambda self, batch: {"flat": 1.0 + self.step})
     write_sphere_pairs(bench.folder / "data")

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from delit_models.errors import DelitError
-from training.synth.dataset import env_name, subject_name
-from training.synth.workers import Work
+from training.synth.dataset.folder import env_name, subject_name
+from training.synth.dataset.workers import Work
 
 
 def make_stub(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from delit_models.color import auto_exposure, tone_map
 from delit_models.lat_long import resample_env
+from training.data.pairs import Pair
 
-from ..pairs import Pair
 from .measure import Results
 from .spheres import SPHERES, render_spheres, sphere_picture
 

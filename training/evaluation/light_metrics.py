@@ -13,7 +13,7 @@ from torchmetrics.functional.image import spectral_angle_mapper
 from delit_models.color import luminance
 from delit_models.lat_long import direction_grid, resample_env, solid_angles
 
-from ..metrics import direction_error, irradiance_error
+from .metrics import direction_error, irradiance_error
 from .spheres import SPHERES, legacy_light, render_spheres
 
 # Below this radiance a pixel has no colour to speak of, and its angle is not counted.

@@ -15,8 +15,8 @@ from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Wei
 
 from delit_models.errors import DelitError
 
-from ..metrics import psnr
 from .light_metrics import best_scale
+from .metrics import psnr
 
 PerceptualDistance = Callable[[Tensor, Tensor, Tensor], float]
 """Picture, truth, mask → one figure."""

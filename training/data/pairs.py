@@ -1,0 +1,250 @@
+"""Reading a data set folder: the pairs of relit and flat-lit pictures, their masks and environment maps.
+
+The folder's layout is written by `training.generate_toy_dataset`, or by hand for one's own pairs (docs/own_data.md).
+`training.data.shards` reads the same pairs from WebDataset shards.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from delit_models.env_map_files import read_env_map
+from delit_models.errors import DelitError
+from delit_models.heads import ENV_HEIGHT, ENV_WIDTH
+from delit_models.image_files import read_image
+from delit_models.lat_long import resample_env
+from delit_models.oiio_files import existing_file
+
+Split = Literal["train", "test"]
+UNKNOWN = "unknown"
+PAIR_FILES = ("relit", "flat", "mask", "env_map")
+"""The fields of an index line that name files."""
+
+
+class Record(Protocol):
+    """What is known of a pair without reading its pictures, wherever it is kept."""
+
+    subject: str
+    env: str
+    tone_group: str
+    light_kind: str
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """One line of `index.jsonl`: whose picture, in what light, and where its files are (absolute paths). One's own
+    pairs need not say what skin tone and what kind of light they show."""
+
+    subject: str
+    env: str
+    relit: Path
+    flat: Path
+    mask: Path
+    env_map: Path
+    tone_group: str = UNKNOWN
+    light_kind: str = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training example, or a batch of them.
+
+    Attributes:
+        relit, flat: [..., 3, H, W] in [0, 1], sRGB-coded. mask: [..., 1, H, W] in [0, 1].
+        env: radiance [..., 3, 128, 256], linear, camera frame, image-referred.
+    """
+
+    relit: Tensor
+    flat: Tensor
+    mask: Tensor
+    env: Tensor
+
+
+def read_index(data_root: str | Path, split: Split) -> list[PairRecord]:
+    """The pairs of one split. Raises DelitError if the folder or its index is missing, damaged or empty."""
+    root = Path(data_root)
+    records = [_record(root, entry) for entry in read_entries(root) if entry["split"] == split]
+    if not records:
+        raise DelitError(f"{root / 'index.jsonl'} lists no pair of the “{split}” split.")
+    return records
+
+
+def read_entries(data_root: str | Path) -> list[dict]:
+    """The lines of `index.jsonl` as they are, of all splits, each with all that a pair needs.
+
+    Raises DelitError if the folder or its index is missing or damaged.
+    """
+    index = Path(data_root) / "index.jsonl"
+    if not index.is_file():
+        raise DelitError(
+            f"{data_root} is no data set: it has no index.jsonl. Make one with training.generate_toy_dataset."
+        )
+    entries = []
+    for number, line in enumerate(index.read_text().splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            for key in ("subject", "env", "split", *PAIR_FILES):
+                if not isinstance(entry[key], str):
+                    raise ValueError(f"{key} is no text")
+            entries.append(entry)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DelitError(
+                f"Line {number} of {index} cannot be read ({error!r}). Remove or repair it."
+            ) from error
+    return entries
+
+
+def _record(root: Path, entry: dict) -> PairRecord:
+    files = {name: root / entry[name] for name in PAIR_FILES}
+    groups = {"tone_group": tone_group(entry), "light_kind": light_kind(entry)}
+    return PairRecord(subject=entry["subject"], env=entry["env"], **files, **groups)
+
+
+def tone_group(entry: dict) -> str:
+    """The skin tone that an index line tells of, or "unknown"."""
+    return _told(entry, "person", "tone_group")
+
+
+def light_kind(entry: dict) -> str:
+    """The kind of light that an index line tells of, or "unknown"."""
+    return _told(entry, "light", "kind")
+
+
+def _told(entry: dict, what: str, detail: str) -> str:
+    told = entry.get(what)
+    return str(told.get(detail, UNKNOWN)) if isinstance(told, dict) else UNKNOWN
+
+
+class Pairs(Dataset[Pair], ABC):
+    """The pairs of one split, in a folder or in shards.
+
+    Attributes:
+        records: what is known of each pair, in the order of their numbers.
+    """
+
+    records: Sequence[Record]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Pair: ...
+
+    @abstractmethod
+    def light(self, index: int) -> Tensor:
+        """The environment map of a pair alone, [3, 128, 256], without reading its pictures."""
+
+    @abstractmethod
+    def stamp(self, index: int) -> str:
+        """A text that is another one when the pair's files are others."""
+
+
+class PairDataset(Pairs):
+    """The pairs of one split of a folder, kept in memory as bytes and half floats after they are first read."""
+
+    def __init__(self, data_root: str | Path, split: Split) -> None:
+        self.records: list[PairRecord] = read_index(data_root, split)
+        self._pictures: dict[Path, Tensor] = {}
+        self._maps: dict[Path, Tensor] = {}
+
+    def __getitem__(self, index: int) -> Pair:
+        record = self.records[index]
+        pictures = [self._picture(path) for path in (record.relit, record.flat, record.mask)]
+        return unpack_pair(f"{record.subject}/{record.env}", *pictures, self._map(record.env_map))
+
+    def light(self, index: int) -> Tensor:
+        return self._map(self.records[index].env_map).float()
+
+    def stamp(self, index: int) -> str:
+        record = self.records[index]
+        return " ".join(file_stamp(getattr(record, name)) for name in PAIR_FILES)
+
+    def _picture(self, path: Path) -> Tensor:
+        if path not in self._pictures:
+            self._pictures[path] = read_picture(path)
+        return self._pictures[path]
+
+    def _map(self, path: Path) -> Tensor:
+        if path not in self._maps:
+            self._maps[path] = read_light(path)
+        return self._maps[path]
+
+
+class JoinedPairs(Pairs):
+    """The pairs of several data sets, one after the other. Subjects of the same name in two of them stay two."""
+
+    def __init__(self, parts: Sequence[Pairs]) -> None:
+        self._parts = parts
+        self._starts = [0, *accumulate(len(part) for part in parts)]
+        self.records = [
+            replace(record, subject=f"{number}/{record.subject}")
+            for number, part in enumerate(parts, start=1)
+            for record in part.records
+        ]
+
+    def __getitem__(self, index: int) -> Pair:
+        part, own = self._find(index)
+        return part[own]
+
+    def light(self, index: int) -> Tensor:
+        part, own = self._find(index)
+        return part.light(own)
+
+    def stamp(self, index: int) -> str:
+        part, own = self._find(index)
+        return part.stamp(own)
+
+    def _find(self, index: int) -> tuple[Pairs, int]:
+        """The data set that holds a pair, and the pair's number there."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"There is no pair {index} among {len(self)}.")
+        part = bisect_right(self._starts, index) - 1
+        return self._parts[part], index - self._starts[part]
+
+
+def file_stamp(path: Path) -> str:
+    """Which file it is, how large and of when. Raises DelitError where there is none."""
+    status = existing_file(path).stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def read_picture(path: Path) -> Tensor:
+    """A picture's bytes, [C, H, W]."""
+    picture = rearrange(read_image(path), "h w c -> c h w")
+    return (picture * 255).round().to(torch.uint8)
+
+
+def read_light(path: Path) -> Tensor:
+    """A map of any size as half floats [3, 128, 256]."""
+    radiance = resample_env(read_env_map(path).radiance, ENV_HEIGHT, ENV_WIDTH)
+    return rearrange(radiance, "h w c -> c h w").half()
+
+
+def unpack_pair(name: str, relit: Tensor, flat: Tensor, mask: Tensor, light: Tensor) -> Pair:
+    """A pair from what `read_picture` and `read_light` gave; `name` says in a DelitError which one does not fit."""
+    sizes = {key: tuple(x.shape[-2:]) for key, x in (("relit", relit), ("flat", flat), ("mask", mask))}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{key} {width} × {height}" for key, (height, width) in sizes.items())
+        raise DelitError(f"The pictures of {name} differ in size ({told}). Make them equal.")
+    if min(relit.shape[0], flat.shape[0]) < 3:
+        raise DelitError(f"The relit or the flat-lit picture of {name} is grey. Give both in colour.")
+    return Pair(relit[:3].float() / 255, flat[:3].float() / 255, mask[:1].float() / 255, light.float())
+
+
+def collate(pairs: list[Pair]) -> Pair:
+    """Stack examples of one size into a batch."""
+    return Pair(
+        *(torch.stack([getattr(pair, name) for pair in pairs]) for name in ("relit", "flat", "mask", "env"))
+    )

@@ -1,0 +1,221 @@
+"""The dataset folder: who is rendered under what, written so that a killed run leaves only whole samples behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from delit_models.atomic_write import atomic_write
+from delit_models.errors import DelitError
+from training.synth.light.light_stage import FEWEST_LIGHTS
+from training.synth.light.lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR
+from training.synth.render.truth import TRUTH_CONVENTIONS
+
+from .sources import list_sources
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+DESCRIPTION_FILE = "dataset.json"
+_FILE_KEYS = ("relit", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
+GENERATOR = "delit training.generate_toy_dataset 5"
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """One data set.
+
+    image_size in pixels; samples_per_pixel of the relit pictures (flat-lit ones take as many again); denoise: take out
+    what noise that leaves (denoise.py), which needs two equal halves: an odd number of samples is rounded up;
+    test_fraction 0..1 of the subjects. olat: lights of the light stage that pictures are composed from
+    (light_stage.py), 0 to render every picture by itself; keep_olat: store the pictures of the lights too, as
+    subjects/<id>/olat/ (captures.py). olat_captures: folder of real captures to compose from instead of rendering.
+    device: "cpu" or "cuda".
+    """
+
+    output_dir: Path
+    num_subjects: int
+    num_envs: int
+    image_size: int = 256
+    seed: int = 0
+    samples_per_pixel: int = 16
+    denoise: bool = True
+    test_fraction: float = 0.12
+    hdri_dir: Path = SHIPPED_HDRI_DIR
+    olat: int = 0
+    keep_olat: bool = False
+    olat_captures: Path | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("num_subjects", 1),
+            ("num_envs", 1),
+            ("image_size", 64),
+            ("seed", 0),
+            ("samples_per_pixel", 1),
+        ):
+            if getattr(self, name) < least:
+                raise DelitError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+        if self.image_size % 8:
+            raise DelitError(
+                f"image_size is {self.image_size}; it must be a multiple of 8, as the VAE needs."
+            )
+        if not 0.0 <= self.test_fraction <= 1.0:
+            raise DelitError(f"test_fraction is {self.test_fraction}; it must lie in 0..1.")
+        if self.olat and self.olat < FEWEST_LIGHTS:
+            raise DelitError(
+                f"olat is {self.olat} lights; it must be {FEWEST_LIGHTS} or more, or 0 to render every "
+                "picture by itself."
+            )
+        if self.keep_olat and not self.olat:
+            raise DelitError("keep_olat keeps the pictures of the lights; say how many with olat.")
+        if self.olat and self.olat_captures:
+            raise DelitError("Captures bring their own lights: give olat or olat_captures, not both.")
+        if self.device not in ("cpu", "cuda"):
+            raise DelitError(f'device is {self.device!r}; it must be "cpu" or "cuda".')
+
+    @property
+    def samples_per_light(self) -> int:
+        """Light paths per pixel and light: fewer than for a whole picture, which sums over many lights."""
+        return max(4, round(self.samples_per_pixel / 4))
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What must be equal for two runs to go on with the same folder. More subjects or envs may be asked for."""
+        return {
+            "generator": GENERATOR,
+            "image_size": self.image_size,
+            "seed": self.seed,
+            "samples_per_pixel": self.samples_per_pixel,
+            "denoise": self.denoise,
+            "test_fraction": self.test_fraction,
+            "olat": self.olat,
+            "captured": self.olat_captures is not None,
+        }
+
+
+def subject_name(index: int) -> str:
+    """Folder name of a subject."""
+    return f"s{index:05d}"
+
+
+def env_name(index: int) -> str:
+    """File stem of a subject's environment."""
+    return f"e{index:03d}"
+
+
+def subject_split(index: int, test_fraction: float) -> str:
+    """ "train" or "test"; test subjects are spread evenly, so that a run cut short has its share of them."""
+    return "test" if int((index + 1) * test_fraction) > int(index * test_fraction) else "train"
+
+
+def prepare_folder(config: DatasetConfig) -> None:
+    """Writes dataset.json, or checks that the one already there is of the same data set and made from the same files.
+
+    Raises DelitError when the folder holds a data set of other settings or sources.
+    """
+    path = config.output_dir / DESCRIPTION_FILE
+    known = None
+    if path.exists():
+        present = json.loads(path.read_text())
+        _refuse_other_settings(config, present.get("settings", {}))
+        known = present.get("sources")
+    sources = list_sources(config.hdri_dir, config.olat_captures, known)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "generator": GENERATOR,
+        "seed": config.seed,
+        "image_size": [config.image_size, config.image_size],
+        "env_size": [ENV_WIDTH, ENV_HEIGHT],
+        "num_subjects": config.num_subjects,
+        "num_envs": config.num_envs,
+        "settings": config.identity,
+        "sources": sources,
+        "conventions": {
+            "images": "8-bit sRGB PNG",
+            "flat": "lit by uniform radiance 1, black outside the mask, multiplied by coverage at its edge",
+            "mask": "8-bit coverage of the subject",
+            "light": "olat 0: rendered under its env; N: composed of pictures of N lights, and env is what they make",
+            "env": "half-float EXR lat-long, linear Rec.709, camera frame (+X right, +Y up, looking along -Z, centre "
+            "straight ahead), image-referred: a mirror that shows radiance 1 has linear pixel value 1",
+            **TRUTH_CONVENTIONS,
+        },
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _refuse_other_settings(config: DatasetConfig, present: dict[str, object]) -> None:
+    differing = {
+        key: (present.get(key), value) for key, value in config.identity.items() if present.get(key) != value
+    }
+    if differing:
+        listed = ", ".join(f"{key} is {old}, asked for {new}" for key, (old, new) in differing.items())
+        raise DelitError(
+            f"{config.output_dir} holds another data set ({listed}). Choose another --output_dir."
+        )
+
+
+def capture_of_subject(config: DatasetConfig, index: int) -> Path:
+    """The lights.json of a captured subject, by the order that prepare_folder has written down."""
+    sources = json.loads((config.output_dir / DESCRIPTION_FILE).read_text())["sources"]
+    return config.olat_captures / sources["captures"][index]
+
+
+def read_index(output_dir: Path) -> list[dict]:
+    """The records of index.jsonl, whole lines only; empty when there is no index."""
+    path = output_dir / "index.jsonl"
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text().split("\n"):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            if line.strip():
+                logger.warning(
+                    "%s has a broken line, left by an interrupted run; its sample is made again.", path
+                )
+    return records
+
+
+def files_are_there(output_dir: Path, record: dict) -> bool:
+    """Whether all files that an index line names exist. Lines from before a kind of file was written do not name it."""
+    return all((output_dir / record[key]).is_file() for key in _FILE_KEYS if key in record)
+
+
+def repair_index(output_dir: Path) -> set[tuple[str, str]]:
+    """Drops index lines that are broken, double, or whose files are missing; returns the (subject, env) that stay."""
+    kept: dict[tuple[str, str], dict] = {}
+    records = read_index(output_dir)
+    for record in records:
+        if files_are_there(output_dir, record):
+            kept[record["subject"], record["env"]] = record
+    path = output_dir / "index.jsonl"
+    text = "".join(json.dumps(record) + "\n" for record in kept.values())
+    if path.exists() and path.read_text() != text:
+        with atomic_write(path) as temporary:
+            temporary.write_text(text)
+    return set(kept)
+
+
+def append_index(output_dir: Path, records: list[dict]) -> None:
+    """Adds whole lines to the index, in one write."""
+    with open(output_dir / "index.jsonl", "a") as file:
+        file.write("".join(json.dumps(record) + "\n" for record in records))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def missing_work(config: DatasetConfig, done: set[tuple[str, str]]) -> list[tuple[int, list[int]]]:
+    """What is still to render: (subject index, its env indices), in order."""
+    work = []
+    for subject in range(config.num_subjects):
+        envs = [env for env in range(config.num_envs) if (subject_name(subject), env_name(env)) not in done]
+        if envs:
+            work.append((subject, envs))
+    return work

@@ -26,10 +26,11 @@ from delit_models.heads_file import HeadsInfo, save_heads, test_card
 from delit_models.pipeline import load_heads_of
 from delit_models.wan_vae import WanVAE
 from training.augment.photography import PhotographyConfig
+from training.augment.variants import AugmentConfig
 from training.data.pairs import Pairs
 from training.data.shards import open_pairs
 from training.evaluation.metrics import Evaluation, evaluate_heads, mean_environment_of
-from training.heads.latent_cache import AugmentConfig, build_latent_cache
+from training.heads.latent_cache import build_latent_cache
 from training.heads.trainer import TrainConfig, Trainer
 
 from .command_line import run_command

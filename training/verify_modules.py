@@ -146,8 +146,9 @@ def check_data_set(bench: Bench) -> str:
 def check_training(bench: Bench) -> str:
     from delit_models.checkpoint import load_wan_vae
     from delit_models.pipeline import EMBEDDED_VAE
+    from training.augment.variants import AugmentConfig
     from training.data.pairs import PairDataset
-    from training.heads.latent_cache import AugmentConfig, build_latent_cache
+    from training.heads.latent_cache import build_latent_cache
     from training.heads.trainer import TrainConfig, Trainer
 
     vae = load_wan_vae(EMBEDDED_VAE, bench.device)

@@ -15,17 +15,10 @@ from delit_models.color import linear_to_srgb
 from delit_models.errors import DelitError
 from tests.unit.patch_means import PatchMeans
 from training.augment.photography import PhotographyConfig
+from training.augment.variants import AugmentConfig, augment, photographed, target_picture, unchanged, vary
 from training.data.pairs import PAIR_FILES, Pair, PairDataset, PairRecord, Pairs
 from training.data.sphere_pairs import write_sphere_pairs
-from training.heads.latent_cache import (
-    AugmentConfig,
-    augment,
-    build_latent_cache,
-    photographed,
-    target_picture,
-    unchanged,
-    vary,
-)
+from training.heads.latent_cache import build_latent_cache
 
 SIZE = 64
 ALWAYS = AugmentConfig(photography=PhotographyConfig(share=1.0))

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from delit_models.color import linear_to_srgb, srgb_to_linear
+from training.augment.variants import target_picture, unchanged
 from training.data.check import check_folder
 from training.data.pairs import PAIR_FILES
 from training.data.shards import open_pairs
-from training.heads.latent_cache import target_picture, unchanged
 from training.make_shards import make_shards
 
 PAGE = Path(__file__).parents[2] / "docs" / "own_data.md"

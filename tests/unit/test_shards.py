@@ -17,10 +17,11 @@ from delit_models.errors import DelitError
 from delit_models.image_files import write_image
 from tests.unit.patch_means import PatchMeans
 from training import make_shards as command
+from training.augment.variants import AugmentConfig
 from training.command_line import run_command
 from training.data.pairs import PairDataset
 from training.data.shards import ShardDataset, open_pairs
-from training.heads.latent_cache import AugmentConfig, build_latent_cache
+from training.heads.latent_cache import build_latent_cache
 from training.make_shards import make_shards
 from training.train_wan_vae import load_pictures
 

@@ -20,10 +20,11 @@ from delit_models.lat_long import direction_grid
 from delit_models.pipeline import DelitPipeline
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from training import train_delit_wan, train_wan_vae
+from training.augment.variants import AugmentConfig, augment
 from training.data.pairs import Pair, PairDataset, read_index
 from training.data.shards import open_pairs
 from training.evaluation.metrics import direction_error, psnr
-from training.heads.latent_cache import AugmentConfig, augment, build_latent_cache
+from training.heads.latent_cache import build_latent_cache
 from training.heads.losses import HeadsLoss, channel_weights, irradiance
 from training.heads.trainer import TrainConfig, Trainer
 from training.vae.patch_code import PatchCode, prepare_decoder, set_linear_encoder

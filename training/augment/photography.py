@@ -2,7 +2,7 @@
 
 The effects come in the order in which they befall a photograph: what is behind the subject, lens, sensor, tone curve,
 sharpening, resampling, JPEG. Up to the sensor they work in linear light, after it on coded values. Exposure and white
-balance are not here: they change the light as well as the picture (`latent_cache.augment`).
+balance are not here: they change the light as well as the picture (`variants.augment`).
 """
 
 from __future__ import annotations

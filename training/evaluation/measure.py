@@ -14,9 +14,9 @@ from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.errors import DelitError
 from delit_models.pipeline import DelitPipeline
 from delit_models.stages import decode_light, decode_pictures, encode_images, finish
+from training.augment.variants import target_picture, unchanged
 from training.data.pairs import Pairs, read_entries
 from training.data.shards import expected_pairs, open_pairs
-from training.heads.latent_cache import target_picture, unchanged
 
 from .light_metrics import compare_lights
 from .metrics import mean_environment_of, spread

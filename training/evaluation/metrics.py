@@ -14,8 +14,8 @@ from delit_models.env_codec import decode_env
 from delit_models.heads import DelitHeads
 from delit_models.lat_long import direction_grid, solid_angles
 from delit_models.wan_vae import WanVAE
+from training.augment.variants import target_picture, unchanged
 from training.data.pairs import Pairs
-from training.heads.latent_cache import target_picture, unchanged
 from training.heads.losses import DARK, irradiance
 
 # So many maps tell what light a data set has.
@@ -42,7 +42,7 @@ def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
 @dataclass(frozen=True)
 class Evaluation:
     """Held-out metrics, each the mean over pictures. All PSNR are in dB over RGB inside the subject's mask, against
-    the picture that the heads are trained towards (`latent_cache.target_picture`).
+    the picture that the heads are trained towards (`training.augment.variants.target_picture`).
 
     Attributes:
         flat_psnr: the flat-lit picture as the VAE decodes it.

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
-from training.data.pairs import PAIR_FILES, read_entries
+from training.data.pairs import LINEAR_FILE, PAIR_FILES, read_entries
 
 from .command_line import run_command
 
@@ -98,7 +98,8 @@ def _write_shard(path: Path, root: Path, entries: list[dict], first: int, also: 
     with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as shard:
         for number, entry in enumerate(entries, start=first):
             key = f"{number:07d}-{_plain(entry['subject'])}-{_plain(entry['env'])}"
-            for field in (*PAIR_FILES, *also):
+            kept = (LINEAR_FILE,) if LINEAR_FILE in entry else ()
+            for field in dict.fromkeys((*PAIR_FILES, *kept, *also)):
                 file = _named_file(entry, field, root)
                 part = _MEMBER_NAMES.get(field, field)
                 _add(shard, f"{key}.{part}{file.suffix.lower()}", file.read_bytes())

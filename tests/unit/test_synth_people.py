@@ -25,7 +25,7 @@ _TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
 
 
 def test_skin_spans_the_human_range() -> None:
-    lightest, darkest = skin_albedo(0.0, 0.1), skin_albedo(MAX_MELANIN, 0.3)
+    lightest, darkest = skin_albedo(0.0, 0.1, 0.0), skin_albedo(MAX_MELANIN, 0.3)
     assert 0.6 < lightest[0] < 0.75 and 0.35 < lightest[2] < 0.5
     assert 0.07 < darkest[0] < 0.13 and 0.015 < darkest[2] < 0.04
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -20,17 +21,22 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from delit_models.color import srgb_to_linear
 from delit_models.env_map_files import read_env_map
 from delit_models.errors import DelitError
 from delit_models.heads import ENV_HEIGHT, ENV_WIDTH
 from delit_models.image_files import read_image
 from delit_models.lat_long import resample_env
-from delit_models.oiio_files import existing_file
+from delit_models.oiio_files import existing_file, read_pixels
 
 Split = Literal["train", "test"]
 UNKNOWN = "unknown"
+# Files kept as they were read: about 100 MB of pictures of 256 × 256.
+_KEPT_FILES = 512
 PAIR_FILES = ("relit", "flat", "mask", "env_map")
 """The fields of an index line that name files."""
+LINEAR_FILE = "relit_linear"
+"""The field that names one more, where a data set keeps pictures that are not clipped."""
 
 
 class Record(Protocol):
@@ -53,6 +59,7 @@ class PairRecord:
     flat: Path
     mask: Path
     env_map: Path
+    relit_linear: Path | None = None
     tone_group: str = UNKNOWN
     light_kind: str = UNKNOWN
 
@@ -63,6 +70,8 @@ class Pair:
 
     Attributes:
         relit, flat: [..., 3, H, W] in [0, 1], sRGB-coded. mask: [..., 1, H, W] in [0, 1].
+        relit_linear: [..., 3, H, W], the relit picture in linear light before it was clipped; None where a data set
+            keeps none.
         env: radiance [..., 3, 128, 256], linear, camera frame, image-referred.
     """
 
@@ -70,6 +79,12 @@ class Pair:
     flat: Tensor
     mask: Tensor
     env: Tensor
+    relit_linear: Tensor | None = None
+
+    @property
+    def relit_light(self) -> Tensor:
+        """The relit picture in linear light, [..., 3, H, W]: unclipped, or what its coded picture tells."""
+        return srgb_to_linear(self.relit) if self.relit_linear is None else self.relit_linear
 
 
 def read_index(data_root: str | Path, split: Split) -> list[PairRecord]:
@@ -108,6 +123,8 @@ def read_entries(data_root: str | Path) -> list[dict]:
 
 def _record(root: Path, entry: dict) -> PairRecord:
     files = {name: root / entry[name] for name in PAIR_FILES}
+    if isinstance(entry.get(LINEAR_FILE), str):
+        files[LINEAR_FILE] = root / entry[LINEAR_FILE]
     groups = {"tone_group": tone_group(entry), "light_kind": light_kind(entry)}
     return PairRecord(subject=entry["subject"], env=entry["env"], **files, **groups)
 
@@ -152,34 +169,36 @@ class Pairs(Dataset[Pair], ABC):
 
 
 class PairDataset(Pairs):
-    """The pairs of one split of a folder, kept in memory as bytes and half floats after they are first read."""
+    """The pairs of one split of a folder. The files read last are kept in memory as bytes and half floats: a pair's
+    companions and neighbours are asked for soon again, and no data set has to fit."""
 
     def __init__(self, data_root: str | Path, split: Split) -> None:
         self.records: list[PairRecord] = read_index(data_root, split)
-        self._pictures: dict[Path, Tensor] = {}
-        self._maps: dict[Path, Tensor] = {}
+        self._latest: OrderedDict[Path, Tensor] = OrderedDict()
 
     def __getitem__(self, index: int) -> Pair:
         record = self.records[index]
-        pictures = [self._picture(path) for path in (record.relit, record.flat, record.mask)]
-        return unpack_pair(f"{record.subject}/{record.env}", *pictures, self._map(record.env_map))
+        pictures = [self._read(read_picture, path) for path in (record.relit, record.flat, record.mask)]
+        linear = record.relit_linear and self._read(read_linear, record.relit_linear)
+        return unpack_pair(
+            f"{record.subject}/{record.env}", *pictures, self._read(read_light, record.env_map), linear
+        )
 
     def light(self, index: int) -> Tensor:
-        return self._map(self.records[index].env_map).float()
+        return self._read(read_light, self.records[index].env_map).float()
 
     def stamp(self, index: int) -> str:
         record = self.records[index]
-        return " ".join(file_stamp(getattr(record, name)) for name in PAIR_FILES)
+        files = [getattr(record, name) for name in (*PAIR_FILES, LINEAR_FILE)]
+        return " ".join(file_stamp(path) for path in files if path is not None)
 
-    def _picture(self, path: Path) -> Tensor:
-        if path not in self._pictures:
-            self._pictures[path] = read_picture(path)
-        return self._pictures[path]
-
-    def _map(self, path: Path) -> Tensor:
-        if path not in self._maps:
-            self._maps[path] = read_light(path)
-        return self._maps[path]
+    def _read(self, reader: Callable[[Path], Tensor], path: Path) -> Tensor:
+        if path not in self._latest:
+            self._latest[path] = reader(path)
+            if len(self._latest) > _KEPT_FILES:
+                self._latest.popitem(last=False)
+        self._latest.move_to_end(path)
+        return self._latest[path]
 
 
 class JoinedPairs(Pairs):
@@ -232,19 +251,27 @@ def read_light(path: Path) -> Tensor:
     return rearrange(radiance, "h w c -> c h w").half()
 
 
-def unpack_pair(name: str, relit: Tensor, flat: Tensor, mask: Tensor, light: Tensor) -> Pair:
-    """A pair from what `read_picture` and `read_light` gave; `name` says in a DelitError which one does not fit."""
-    sizes = {key: tuple(x.shape[-2:]) for key, x in (("relit", relit), ("flat", flat), ("mask", mask))}
+def read_linear(path: Path) -> Tensor:
+    """A picture in linear light that may exceed 1, as half floats [3, H, W]."""
+    pixels = read_pixels(existing_file(path)).pixels
+    if pixels.shape[-1] != 3:
+        raise DelitError(f"{path} has {pixels.shape[-1]} channels; a picture in linear light has R, G, B.")
+    return rearrange(torch.from_numpy(pixels), "h w c -> c h w").half()
+
+
+def unpack_pair(
+    name: str, relit: Tensor, flat: Tensor, mask: Tensor, light: Tensor, linear: Tensor | None = None
+) -> Pair:
+    """A pair from what `read_picture`, `read_light` and `read_linear` gave; `name` says in a
+    DelitError which one does not fit."""
+    pictures = {"relit": relit, "flat": flat, "mask": mask} | (
+        {} if linear is None else {LINEAR_FILE: linear}
+    )
+    sizes = {key: tuple(x.shape[-2:]) for key, x in pictures.items()}
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{key} {width} × {height}" for key, (height, width) in sizes.items())
         raise DelitError(f"The pictures of {name} differ in size ({told}). Make them equal.")
     if min(relit.shape[0], flat.shape[0]) < 3:
         raise DelitError(f"The relit or the flat-lit picture of {name} is grey. Give both in colour.")
-    return Pair(relit[:3].float() / 255, flat[:3].float() / 255, mask[:1].float() / 255, light.float())
-
-
-def collate(pairs: list[Pair]) -> Pair:
-    """Stack examples of one size into a batch."""
-    return Pair(
-        *(torch.stack([getattr(pair, name) for pair in pairs]) for name in ("relit", "flat", "mask", "env"))
-    )
+    coded = (relit[:3].float() / 255, flat[:3].float() / 255, mask[:1].float() / 255)
+    return Pair(*coded, light.float(), None if linear is None else linear.float())

@@ -22,6 +22,7 @@ from torch import Tensor
 from delit_models.errors import DelitError
 
 from .pairs import (
+    LINEAR_FILE,
     JoinedPairs,
     Pair,
     PairDataset,
@@ -30,6 +31,7 @@ from .pairs import (
     file_stamp,
     light_kind,
     read_light,
+    read_linear,
     read_picture,
     tone_group,
     unpack_pair,
@@ -91,7 +93,7 @@ class ShardDataset(Pairs):
 
     def light(self, index: int) -> Tensor:
         if index in self._latest:
-            return self._latest[index][-1].float()
+            return self._latest[index][MEMBERS.index("env")].float()
         return _read(self.records[index], ("env",))[0].float()
 
     def stamp(self, index: int) -> str:
@@ -102,7 +104,9 @@ class ShardDataset(Pairs):
         """The pair as `unpack_pair` takes it."""
         index %= len(self)
         if index not in self._latest:
-            self._latest[index] = _read(self.records[index], MEMBERS)
+            record = self.records[index]
+            also = (LINEAR_FILE,) if LINEAR_FILE in record.members else ()
+            self._latest[index] = _read(record, (*MEMBERS, *also))
             if len(self._latest) > _KEPT:
                 self._latest.popitem(last=False)
         self._latest.move_to_end(index)
@@ -183,7 +187,8 @@ def _record(shard: Path, key: str, members: dict[str, Member]) -> ShardRecord:
 
 
 def _read(record: ShardRecord, names: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """Some of a pair's files: pictures as bytes [C, H, W], the light as half floats [3, 128, 256]."""
+    """Some of a pair's files: pictures as bytes [C, H, W], light as half floats."""
+    readers = {"env": read_light, LINEAR_FILE: read_linear}
     tensors = []
     # The libraries that know all the kinds of pictures want files.
     with tempfile.TemporaryDirectory(prefix="delit-") as folder:
@@ -192,7 +197,7 @@ def _read(record: ShardRecord, names: tuple[str, ...]) -> tuple[Tensor, ...]:
             file = Path(folder, name + member.suffix)
             try:
                 file.write_bytes(_bytes(record.shard, member))
-                tensors.append(read_light(file) if name == "env" else read_picture(file))
+                tensors.append(readers.get(name, read_picture)(file))
             except DelitError as error:
                 told = str(error).replace(str(file), f"{record.key}.{file.name} in {record.shard}")
                 raise DelitError(told) from error

@@ -18,10 +18,10 @@ from .sources import list_sources
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DESCRIPTION_FILE = "dataset.json"
-_FILE_KEYS = ("relit", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
-GENERATOR = "delit training.generate_toy_dataset 5"
+_FILE_KEYS = ("relit", "relit_linear", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
+GENERATOR = "delit training.generate_toy_dataset 6"
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ def prepare_folder(config: DatasetConfig) -> None:
         "sources": sources,
         "conventions": {
             "images": "8-bit sRGB PNG",
+            "relit_linear": "half-float EXR, linear Rec.709: relit before it was clipped and coded",
             "flat": "lit by uniform radiance 1, black outside the mask, multiplied by coverage at its edge",
             "mask": "8-bit coverage of the subject",
             "light": "olat 0: rendered under its env; N: composed of pictures of N lights, and env is what they make",

@@ -16,7 +16,8 @@ from training.synth.light.light_stage import even_stage, measure_transport
 from training.synth.light.lights import ENV_HEIGHT, ENV_WIDTH, Light, camera_rotation, sample_light
 from training.synth.person.subject import SampledSubject, person_notes, sample_subject
 from training.synth.render.denoise import denoised, denoised_halves
-from training.synth.render.photograph import Photograph, photograph
+from training.synth.render.exr_files import write_exr
+from training.synth.render.photograph import LARGEST_HALF, Photograph, photograph
 from training.synth.render.scene import SubjectScene
 from training.synth.render.truth import SurfaceTruth, write_truth
 
@@ -171,6 +172,9 @@ def write_pairs(config: DatasetConfig, staged: StagedSubject, envs: list[int]) -
         taken = photograph(image, staged.flat, radiance, staged.field_of_view, rng)
         record = _record(staged, env, split, light, taken)
         _write_linear(config.output_dir / record["relit"], taken.relit)
+        # Nothing that a mixture of lights or another exposure brings back into range may be lost.
+        unclipped = np.clip(taken.relit, 0, LARGEST_HALF).astype(np.float16)
+        write_exr(config.output_dir / record["relit_linear"], unclipped, ("R", "G", "B"))
         write_env_map(config.output_dir / record["env_map"], torch.from_numpy(taken.radiance))
         yield record
 
@@ -182,6 +186,7 @@ def _record(staged: StagedSubject, env: int, split: str, light: Light, taken: Ph
         "env": env_name(env),
         "split": split,
         "relit": f"{folder}/relit/{env_name(env)}.png",
+        "relit_linear": f"{folder}/relit_linear/{env_name(env)}.exr",
         "flat": f"{folder}/flat.png",
         "mask": f"{folder}/mask.png",
         "env_map": f"{folder}/env/{env_name(env)}.exr",

@@ -21,7 +21,9 @@ from .studios import ENV_HEIGHT, ENV_WIDTH, STUDIOS, studio
 
 SHIPPED_HDRI_DIR = Path(__file__).resolve().parents[2] / "hdris"
 TEST_HDRIS = ("city", "lobby", "studio", "sunset")
-_STUDIO_SHARE = 0.5
+_STUDIO_SHARE = 0.6
+# Small and single lamps are what training mixes other lights from, and what casts the shadows to be taken off.
+_LIKELIER = {"bare lamp": 3.0, "hard key": 1.5}
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def sample_light(rng: np.random.Generator, split: str, hdri_dir: Path, level_to_
     """Draws an environment for a split. Test studios differ from training ones by their random numbers only;
     HDRIs are never shared."""
     if rng.random() < _STUDIO_SHARE:
-        kind = str(rng.choice(list(STUDIOS)))
+        shares = np.array([_LIKELIER.get(kind, 1.0) for kind in STUDIOS])
+        kind = str(rng.choice(list(STUDIOS), p=shares / shares.sum()))
         return Light(_tidy(studio(kind, rng)), kind, "procedural")
     path = hdri_names(hdri_dir, split)[rng.integers(len(hdri_names(hdri_dir, split)))]
     level = _load_hdri(path)

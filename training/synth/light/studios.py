@@ -216,6 +216,16 @@ def _lamps(stage: Stage) -> np.ndarray:
     return total
 
 
+def _bare_lamp(stage: Stage) -> np.ndarray:
+    """One lamp in the dark, from a point to a window: what any other light can be mixed from in training."""
+    rng = stage.rng
+    # Most lamps that matter to a face stand before it.
+    azimuth = rng.uniform(-180, 180) if rng.random() < 0.35 else rng.normal(0, 55)
+    radius = np.exp(rng.uniform(np.log(1.4), np.log(25)))
+    lamp = stage.disc(azimuth, rng.uniform(-20, 75), radius, 4.0, stage.key_colour)
+    return stage.room * rng.uniform(0.0, 0.03) + lamp
+
+
 def _sun_and_sky(stage: Stage) -> np.ndarray:
     rng = stage.rng
     # Low suns are likelier: people are not photographed at noon if it can be helped.
@@ -237,6 +247,7 @@ STUDIOS: dict[str, Callable[[Stage], np.ndarray]] = {
     "gels": _gels,
     "window": _window,
     "hard key": _hard_key,
+    "bare lamp": _bare_lamp,
     "back-lit": _back_lit,
     "overcast": _overcast,
     "lamps": _lamps,

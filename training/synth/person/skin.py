@@ -2,8 +2,10 @@
 
 The colour model is that of Tsumura et al., "Image-based skin color and texture analysis/synthesis by extracting
 hemoglobin and melanin information in the skin" (SIGGRAPH 2003): the logarithm of skin's reflectance, channel by
-channel, is linear in the amounts of the two pigments. Melanin absorbs ever more towards blue, haemoglobin most in
-green. Tones are the six classes of the individual typology angle (Chardin et al. 1991; Del Bino and Bernerd 2013).
+channel, is linear in the amounts of the pigments. Melanin absorbs ever more towards blue, haemoglobin most in green;
+a third, carotene, absorbs blue alone and lets the yellow of skin vary by itself, as measured skin does (Xiao et al.,
+Characterising the variations in ethnic skin colours, 2017: b* above a* in nearly all groups, hue mostly 50–60°).
+Tones are the six classes of the individual typology angle (Chardin et al. 1991; Del Bino and Bernerd 2013).
 """
 
 from __future__ import annotations
@@ -22,16 +24,22 @@ from .regions import EYE_X, smooth_step
 BASE_ALBEDO = np.array([0.70, 0.49, 0.40])
 MELANIN_ABSORPTION = np.array([1.00, 1.28, 1.55])
 BLOOD_ABSORPTION = np.array([0.10, 0.62, 0.50])
+CAROTENE_ABSORPTION = np.array([0.00, 0.08, 0.60])
 MAX_MELANIN = 1.9
+MAX_CAROTENE = 0.4
 TONE_GROUPS = ("very light", "light", "medium", "tan", "brown", "dark")
 _TYPOLOGY_EDGES = (55.0, 41.0, 28.0, 10.0, -30.0)  # degrees, between the groups
-_USUAL_BLOOD = 0.2
+USUAL_BLOOD = 0.2
+USUAL_CAROTENE = MAX_CAROTENE / 2
 
 
-def skin_albedo(melanin: np.ndarray | float, blood: np.ndarray | float) -> np.ndarray:
-    """Linear Rec.709 albedo [..., 3] of skin with the given melanin and blood."""
+def skin_albedo(
+    melanin: np.ndarray | float, blood: np.ndarray | float, carotene: float = USUAL_CAROTENE
+) -> np.ndarray:
+    """Linear Rec.709 albedo [..., 3] of skin with the given melanin, blood and carotene (0..0.4)."""
     melanin, blood = np.asarray(melanin, float)[..., None], np.asarray(blood, float)[..., None]
-    return BASE_ALBEDO * np.exp(-melanin * MELANIN_ABSORPTION - blood * BLOOD_ABSORPTION)
+    depth = melanin * MELANIN_ABSORPTION + blood * BLOOD_ABSORPTION + carotene * CAROTENE_ABSORPTION
+    return BASE_ALBEDO * np.exp(-depth)
 
 
 def typology_angle(albedo: np.ndarray) -> np.ndarray:
@@ -47,7 +55,7 @@ def typology_angle(albedo: np.ndarray) -> np.ndarray:
 def _melanin_edges() -> np.ndarray:
     """Melanin at which the tone groups begin and the last one ends, [7]."""
     melanin = np.linspace(0, MAX_MELANIN, 400)
-    angle = typology_angle(skin_albedo(melanin, _USUAL_BLOOD))
+    angle = typology_angle(skin_albedo(melanin, USUAL_BLOOD))
     return np.array([0.0, *np.interp(_TYPOLOGY_EDGES, angle[::-1], melanin[::-1]), MAX_MELANIN])
 
 
@@ -59,11 +67,12 @@ def melanin_of_tone(tone: float) -> float:
 
 @dataclass(frozen=True)
 class SkinStyle:
-    """melanin 0..1.9 (optical depth in red), blood 0..0.5, roughness of the specular lobe (0..1), oil: how much
-    smoother the T-zone is, moles: how many, make-up colours linear albedo, all other strengths 0..1."""
+    """melanin 0..1.9 (optical depth in red), blood 0..0.5, carotene 0..0.4, roughness of the specular lobe (0..1), oil:
+    how much smoother the T-zone is, moles: how many, make-up colours linear albedo, all other strengths 0..1."""
 
     melanin: float
     blood: float
+    carotene: float
     roughness: float
     oil: float
     freckles: float
@@ -95,6 +104,7 @@ def sample_skin_style(
     return SkinStyle(
         melanin=melanin,
         blood=float(rng.uniform(0.06, 0.34)),
+        carotene=float(rng.uniform(0.0, MAX_CAROTENE)),
         roughness=float(rng.uniform(0.40, 0.58)),
         oil=float(rng.beta(1.5, 2.0)),
         freckles=float(rng.uniform(0.2, 1.0)) if fair and rng.random() < 0.3 else 0.0,
@@ -126,7 +136,7 @@ def paint_skin(
     scalp [V]: how much hair covers the scalp there, in [0, 1]; colours are linear albedo [3].
     """
     regions, rest = body_template().regions, body_template().rest
-    albedo = skin_albedo(*_chromophores(style, rng))
+    albedo = skin_albedo(*_chromophores(style, rng), style.carotene)
     albedo = _made_up(style, albedo)
     grain = np.clip(0.75 + 0.35 * smooth_noise(rest, 0.0022, rng), 0, 1)
     stubble = 0.75 * style.stubble * np.clip(regions.beard + regions.moustache, 0, 1) * grain

@@ -10,7 +10,7 @@ import torch
 from delit_models.lat_long import direction_grid, sample_env, solid_angles
 from training.synth.light.lights import ENV_HEIGHT, ENV_WIDTH
 
-_LARGEST_HALF = 65504.0
+LARGEST_HALF = 65504.0
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
@@ -68,7 +68,7 @@ def choose_exposure(
     if subject_pixels.size:
         bright = float(np.quantile(subject_pixels, 0.97)) * exposure
         exposure *= min(1.0, rng.uniform(0.8, 1.6) / max(bright, 1e-5))
-    return float(min(exposure, _LARGEST_HALF / max(float(radiance.max()), 1e-6)))
+    return float(min(exposure, LARGEST_HALF / max(float(radiance.max()), 1e-6)))
 
 
 def composite(

@@ -53,7 +53,7 @@ class Framing:
 
 def sample_framing(rng: np.random.Generator, mesh: PersonMesh, top: float) -> Framing:
     """Draws a camera for a person whose hair or head ends at height top (metres, Anny's space)."""
-    name = str(rng.choice(["head", "head and shoulders", "half body"], p=[0.34, 0.48, 0.18]))
+    name = str(rng.choice(["head", "head and shoulders", "half body"], p=[0.28, 0.42, 0.30]))
     head_height = top - mesh.eye_centres[:, 2].mean() + 0.125
     heads_high = {
         "head": rng.uniform(1.2, 1.55),

@@ -1,6 +1,7 @@
 """The trained part of Delit: heads on the latents of a frozen Wan VAE.
 
-    z → FeatureExtractor → f → FlatProjection → z_flat   (the VAE's decoder turns it into the flat-lit image)
+    z → FeatureExtractor → f → MatteProjection → matte   (where the subject is)
+                             → FlatProjection → z_flat = z + matte · change   (the VAE decodes the flat-lit image)
                              → EnvProjection → EnvDecoder → env code   (`env_codec.decode_env` → radiance)
 
 Latents come in and go out as the VAE has them; inside, they are normalised by the statistics that the heads'
@@ -9,8 +10,8 @@ own configuration carries. One forward pass, no sampling.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,12 +37,33 @@ ENV_HEIGHT = 128
 ENV_WIDTH = 256
 
 
+# What heads had whose files say nothing of it.
+_BEFORE_FORMAT_2 = {"matte": False, "env_sees_middle": False}
+
+
+class HeadsOutput(NamedTuple):
+    """What the heads say of latents [B, 16, h, w] (of a clip [B, 16, t, h, w]).
+
+    Attributes:
+        z_flat: the flat-lit latent, of the input's shape.
+        env_code: the light's code in [0, 1], [B, 4, 128, 256] (of a clip [B, t, 4, 128, 256]).
+        matte: how much of each latent cell is subject, in [0, 1], [B, 1, h, w] (of a clip [B, 1, t, h, w]); 1
+            everywhere from heads that know no matte.
+    """
+
+    z_flat: Tensor
+    env_code: Tensor
+    matte: Tensor
+
+
 @dataclass(frozen=True)
 class DelitConfig:
     """Everything needed to build the heads; stored as JSON in the metadata of their weights file.
 
     `working_size` is the longest image side in pixels that the heads were trained at, and therefore the size
-    that the pipeline works at unless told otherwise.
+    that the pipeline works at unless told otherwise. `matte`: whether the heads say where the subject is, and change
+    nothing elsewhere. `env_sees_middle`: whether the light is read off the middle of the extractor, too, which sees
+    the whole image at once. Heads from before these two were known have neither.
     """
 
     latent_mean: tuple[float, ...] = LATENT_MEAN
@@ -55,6 +77,8 @@ class DelitConfig:
     env_decoder_widths: tuple[int, ...] = (160, 128, 64, 16)
     attention_heads: int = 4
     working_size: int = 512
+    matte: bool = True
+    env_sees_middle: bool = True
 
     def __post_init__(self) -> None:
         if len(self.latent_mean) != len(self.latent_std):
@@ -74,7 +98,9 @@ class DelitConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DelitConfig:
-        """Rebuild from `to_dict` (through JSON). Raises DelitError on a name that this version does not know."""
+        """Rebuild from `to_dict` (through JSON), older versions' included. Raises DelitError on a name that this
+        version does not know."""
+        values = _BEFORE_FORMAT_2 | values
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise DelitError(
@@ -111,20 +137,41 @@ class FeatureExtractor(nn.Module):
         )
         self.out = operations.Conv2d(widths[0], config.feature_channels, 3, padding=1)
 
-    def forward(self, z_normalised: Tensor) -> Tensor:
+    def forward(self, z_normalised: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, 32, h, w], and the middle's [B, 160, h/4, w/4] that they were made with."""
         x = self.stem(z_normalised)
         skips = []
         for blocks, down in zip(self.down_blocks, self.downs, strict=True):
             x = blocks(x)
             skips.append(x)
             x = down(x)
-        x = self.middle(x)
+        x = middle = self.middle(x)
         for up in reversed(self.ups):
             skip = skips.pop()
             # Latents of any size come in: an odd side is rounded up on the way down and cut here.
             x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = up(torch.cat((x, skip), dim=1))
-        return self.out(x)
+        return self.out(x), middle
+
+
+class MatteProjection(nn.Module):
+    """Features → how much of each latent cell is subject."""
+
+    # Before training all is subject, or nearly: heads that go on from matteless ones do as those did.
+    START = 4.0
+
+    def __init__(self, config: DelitConfig, operations: Any) -> None:
+        super().__init__()
+        channels_in = config.feature_channels + config.latent_channels
+        self.widen = operations.Conv2d(channels_in, config.feature_channels, 3, padding=1)
+        self.block = ResidualBlock(config.feature_channels, config.feature_channels, operations)
+        self.out = operations.Conv2d(config.feature_channels, 1, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.constant_(self.out.bias, self.START)
+
+    def forward(self, features: Tensor, z_normalised: Tensor) -> Tensor:
+        hidden = self.block(self.widen(torch.cat((features, z_normalised), dim=1)))
+        return torch.sigmoid(self.out(F.silu(hidden)))
 
 
 class FlatProjection(nn.Module):
@@ -148,7 +195,9 @@ class FlatProjection(nn.Module):
 
 
 class EnvProjection(nn.Module):
-    """Features of any size → tokens on a fixed grid over the image, with their place in it."""
+    """Features of any size → tokens on a fixed grid over the image, with their place in it. What the extractor's
+    middle knows of the whole image is added where it lies: all of the light would have to pass the features' few
+    channels otherwise."""
 
     def __init__(self, config: DelitConfig, operations: Any) -> None:
         super().__init__()
@@ -157,10 +206,18 @@ class EnvProjection(nn.Module):
         self.tokens = operations.Linear(96, config.env_token_width)
         self.place = operations.Linear(position_features(1, 1).shape[-1], config.env_token_width)
         self.norm = operations.LayerNorm(config.env_token_width)
+        self.middle = None
+        if config.env_sees_middle:
+            self.middle = operations.Linear(config.extractor_widths[-1], config.env_token_width)
+            nn.init.zeros_(self.middle.weight)
+            nn.init.zeros_(self.middle.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, middle: Tensor) -> Tensor:
         pooled = F.adaptive_avg_pool2d(self.mix(features), self.grid)
         tokens = self.tokens(rearrange(pooled, "b c h w -> b (h w) c"))
+        if self.middle is not None:
+            seen = F.interpolate(middle, size=(self.grid, self.grid), mode="bilinear", align_corners=False)
+            tokens = tokens + self.middle(rearrange(seen, "b c h w -> b (h w) c"))
         places = position_features(self.grid, self.grid).to(tokens)
         return self.norm(tokens + self.place(places))
 
@@ -206,38 +263,34 @@ class DelitHeads(nn.Module):
         super().__init__()
         self.config = config
         self.extractor = FeatureExtractor(config, operations)
+        self.matte_projection = MatteProjection(config, operations) if config.matte else None
         self.flat_projection = FlatProjection(config, operations)
         self.env_projection = EnvProjection(config, operations)
         self.env_decoder = EnvDecoder(config, operations)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the light off a latent and say what the light was.
+    def forward(self, z: Tensor) -> HeadsOutput:
+        """Take the light off a latent, and say what the light was and where the subject is.
 
         Args:
             z: latent of the relit image as the VAE gives it, [B, 16, h, w], or of a clip, [B, 16, t, h, w],
                 which is treated frame by frame.
-
-        Returns:
-            z_flat, the flat-lit latent, of z's shape; and the env code in [0, 1], [B, 4, 128, 256], or for a
-            clip [B, t, 4, 128, 256].
 
         Raises:
             DelitError: if z has another number of dimensions or channels.
         """
         self._check(z)
         if z.ndim == 5:
-            z_flat, env_code = self.forward(rearrange(z, "b c t h w -> (b t) c h w"))
-            frames = z.shape[2]
-            return (
-                rearrange(z_flat, "(b t) c h w -> b c t h w", t=frames),
-                rearrange(env_code, "(b t) c h w -> b t c h w", t=frames),
-            )
+            return clip_output(self.forward(rearrange(z, "b c t h w -> (b t) c h w")), z.shape[2])
         mean = z.new_tensor(self.config.latent_mean)[:, None, None]
         std = z.new_tensor(self.config.latent_std)[:, None, None]
         z_normalised = (z - mean) / std
-        features = self.extractor(z_normalised)
-        z_flat = z + std * self.flat_projection(features, z_normalised)
-        return z_flat, self.env_decoder(self.env_projection(features))
+        features, middle = self.extractor(z_normalised)
+        if self.matte_projection is None:
+            matte = torch.ones_like(z[:, :1])
+        else:
+            matte = self.matte_projection(features, z_normalised)
+        z_flat = z + matte * std * self.flat_projection(features, z_normalised)
+        return HeadsOutput(z_flat, self.env_decoder(self.env_projection(features, middle)), matte)
 
     def _check(self, z: Tensor) -> None:
         channels = self.config.latent_channels
@@ -247,3 +300,20 @@ class DelitHeads(nn.Module):
                 f"VAE: [batch, {channels}, height, width] or [batch, {channels}, frames, height, width]. "
                 "Encode the image with the Wan 2.1 VAE (an SD or Flux latent does not fit)."
             )
+
+
+def clip_output(frames: HeadsOutput, count: int) -> HeadsOutput:
+    """The output for a batch of frames, [B · count, …], as that of a batch of clips of `count` frames."""
+    return HeadsOutput(
+        rearrange(frames.z_flat, "(b t) c h w -> b c t h w", t=count),
+        rearrange(frames.env_code, "(b t) c h w -> b t c h w", t=count),
+        rearrange(frames.matte, "(b t) c h w -> b c t h w", t=count),
+    )
+
+
+def grown_heads(heads: DelitHeads) -> DelitHeads:
+    """Heads of today's architecture that do what `heads`, perhaps of an earlier one, do; to train on."""
+    config = replace(heads.config, matte=True, env_sees_middle=True)
+    grown = DelitHeads(config)
+    grown.load_state_dict(heads.state_dict(), strict=heads.config == config)
+    return grown

@@ -24,7 +24,8 @@ from .atomic_write import atomic_write
 from .errors import CheckpointError, DelitError
 from .heads import DelitConfig, DelitHeads
 
-FORMAT_VERSION = 1
+# 2: a matte, and light read off the extractor's middle. Files of format 1 are read as what they are.
+FORMAT_VERSION = 2
 METADATA_KEY = "delit"
 PROBE_KEY = "vae_probe"
 TEST_CARD_SIZE = 64

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .checkpoint import load_wan_vae
 from .errors import DelitError
-from .heads import DelitConfig
+from .heads import DelitConfig, HeadsOutput
 from .heads_file import LoadedHeads, load_heads, verify_vae_probe
 from .images import Framing, Outside, check_images
 from .stages import (
@@ -37,7 +37,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VAE = WEIGHTS / "delit_narrow_vae.safetensors"
 EMBEDDED_HEADS = WEIGHTS / "delit_heads.safetensors"
 
-Heads = Callable[[Tensor], tuple[Tensor, Tensor]]
+Heads = Callable[[Tensor], HeadsOutput]
 Progress = Callable[[int, int], None]
 
 
@@ -147,7 +147,7 @@ class DelitPipeline:
         step = _Steps(progress, 4 if options.detail_transfer else 3)
         z, framing = encode_images(self.vae, images, self._longest_side(options), options.clip)
         step()
-        z_flat, env_code = self.heads(z)
+        z_flat, env_code, _ = self.heads(z)
         step()
         flat = decode_pictures(self.vae, z_flat, framing)
         step()
@@ -180,7 +180,9 @@ class DelitPipeline:
             )
         options = options or DelitOptions()
         waiting: deque[Tensor | None] = deque()
-        latents = ((z, *self.heads(z)) for z in self.vae.encode_stream(self._fit(frames, waiting, options)))
+        latents = (
+            (z, *self.heads(z)[:2]) for z in self.vae.encode_stream(self._fit(frames, waiting, options))
+        )
         for_flat, for_source, for_light = tee(latents, 3)
         flat_chunks = self.vae.decode_stream(z_flat for _, z_flat, _ in for_flat)
         source_chunks = self.vae.decode_stream(z for z, _, _ in for_source)

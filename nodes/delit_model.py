@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..delit_models.checkpoint import load_wan_vae
-from ..delit_models.heads import DelitConfig
+from ..delit_models.heads import DelitConfig, HeadsOutput, clip_output
 from ..delit_models.heads_file import LoadedHeads, load_heads, verify_vae_probe
 from ..delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
 from .comfy_vae import ComfyVAE, core_vae
@@ -54,24 +54,18 @@ class DelitModel:
         """Refuse latents of another VAE than the heads' own, by its latent of the test card (heads_file)."""
         verify_vae_probe(lambda _: probe, self.loaded, vae_name)
 
-    def apply(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def apply(self, z: Tensor) -> HeadsOutput:
         """DelitHeads.forward on ComfyUI's device; the result lies on the intermediate device."""
         if z.ndim == 5:
-            z_flat, env_code = self.apply(rearrange(z, "b c t h w -> (b t) c h w"))
-            return (
-                rearrange(z_flat, "(b t) c h w -> b c t h w", t=z.shape[2]),
-                rearrange(env_code, "(b t) c h w -> b t c h w", t=z.shape[2]),
-            )
+            return clip_output(self.apply(rearrange(z, "b c t h w -> (b t) c h w")), z.shape[2])
         model_management.load_models_gpu([self.patcher], memory_required=memory_required(z.shape))
         chunks = [self._forward(chunk) for chunk in z.split(FRAMES_AT_ONCE)]
-        z_flat, env_code = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-        return z_flat, env_code
+        return HeadsOutput(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
-    def _forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, z: Tensor) -> HeadsOutput:
         model_management.throw_exception_if_processing_interrupted()
         outputs = self.loaded.heads(z.to(self.patcher.load_device, torch.float32))
-        z_flat, env_code = (x.to(model_management.intermediate_device()) for x in outputs)
-        return z_flat, env_code
+        return HeadsOutput(*(x.to(model_management.intermediate_device()) for x in outputs))
 
 
 def memory_required(shape: torch.Size) -> int:

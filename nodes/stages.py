@@ -119,7 +119,7 @@ class DelitApply(io.ComfyNode):
         z, notes = open_latent(latent)
         if notes.vae_probe is not None:
             delit_model.verify_vae(notes.vae_probe, notes.vae_name)
-        z_flat, env_code = delit_model.apply(z)
+        z_flat, env_code, _ = delit_model.apply(z)
         kept = replace(notes, relit=latent["samples"])
         return io.NodeOutput(make_latent(z_flat, kept), EnvCode(env_code, notes.frames))
 

@@ -15,7 +15,7 @@ import torch
 from delit_models.checkpoint import save_wan_vae
 from delit_models.color import linear_to_srgb
 from delit_models.errors import DelitError
-from delit_models.heads import DelitConfig, DelitHeads
+from delit_models.heads import DelitConfig, DelitHeads, HeadsOutput
 from delit_models.heads_file import HeadsInfo, save_heads, test_card
 from delit_models.image_files import read_image
 from delit_models.pipeline import DelitPipeline
@@ -151,8 +151,8 @@ class SoftPairs:
         return Pair(relit, linear_to_srgb(subject).expand(3, -1, -1), mask, torch.ones(3, 128, 256))
 
 
-def heads_that_change_nothing(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return z, torch.zeros(1, 4, 128, 256)
+def heads_that_change_nothing(z: torch.Tensor) -> HeadsOutput:
+    return HeadsOutput(z, torch.zeros(1, 4, 128, 256), torch.ones_like(z[:, :1]))
 
 
 def test_soft_edges_are_compared_in_front_of_their_background():
@@ -225,7 +225,7 @@ def test_a_limit_of_nothing_and_an_empty_mask_are_refused(monkeypatch, weights, 
     with pytest.raises(DelitError, match="--limit is 0"):
         run(monkeypatch, weights, data_set, tmp_path, "--limit", 0)
     pairs = PairDataset(data_set, "test")
-    pairs._pictures[pairs.records[0].mask] = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    pairs._latest[pairs.records[0].mask] = torch.zeros(1, 64, 64, dtype=torch.uint8)
     with pytest.raises(DelitError, match="mask of sphere2/left is empty"):
         Evaluator(DelitPipeline.load(*weights), pairs).score(0)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delit_models.errors import DelitError
-from delit_models.heads import DelitConfig, DelitHeads
+from delit_models.heads import DelitConfig, DelitHeads, grown_heads
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,11 @@ def heads() -> DelitHeads:
 @settings(max_examples=8, deadline=None)
 def test_any_size_gives_a_flat_latent_of_that_size_and_a_full_env(heads, height, width, batch):
     z = torch.randn(batch, 16, height, width)
-    z_flat, env_code = heads(z)
+    z_flat, env_code, matte = heads(z)
     assert z_flat.shape == z.shape
     assert env_code.shape == (batch, 4, 128, 256)
     assert env_code.min() >= 0 and env_code.max() <= 1
+    assert matte.shape == (batch, 1, height, width) and 0 <= matte.min() and matte.max() <= 1
 
 
 def test_untrained_heads_leave_the_picture_as_it_is(heads):
@@ -34,11 +35,40 @@ def test_untrained_heads_leave_the_picture_as_it_is(heads):
 
 def test_a_clip_is_treated_frame_by_frame(heads):
     clip = torch.randn(2, 16, 3, 8, 8)
-    z_flat, env_code = heads(clip)
+    z_flat, env_code, matte = heads(clip)
     assert z_flat.shape == clip.shape and env_code.shape == (2, 3, 4, 128, 256)
+    assert matte.shape == (2, 1, 3, 8, 8)
     alone = heads(clip[1, :, 2][None])
     torch.testing.assert_close(z_flat[1, :, 2], alone[0][0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(env_code[1, 2], alone[1][0], rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_changes_where_the_matte_sees_no_subject():
+    torch.manual_seed(3)
+    heads = DelitHeads(DelitConfig())
+    torch.nn.init.normal_(heads.flat_projection.out.weight)
+    torch.nn.init.constant_(heads.matte_projection.out.bias, -200)
+    z = torch.randn(1, 16, 8, 8)
+    assert torch.equal(heads(z).z_flat, z)
+
+
+def test_heads_without_a_matte_are_built_from_what_their_files_say_and_grow_without_a_change():
+    """A configuration of format 1 names neither the matte nor the middle."""
+    before = {
+        name: value
+        for name, value in DelitConfig().to_dict().items()
+        if name not in ("matte", "env_sees_middle")
+    }
+    torch.manual_seed(4)
+    old = DelitHeads(DelitConfig.from_dict(before)).eval()
+    torch.nn.init.normal_(old.flat_projection.out.weight, std=0.1)
+    assert not any(name.startswith("matte") for name in old.state_dict())
+    z = torch.randn(2, 16, 12, 9)
+    with torch.no_grad():
+        was, grown = old(z), grown_heads(old)(z)
+    assert torch.equal(was.matte, torch.ones(2, 1, 12, 9))
+    torch.testing.assert_close(grown.env_code, was.env_code)
+    torch.testing.assert_close(grown.z_flat, z + 0.982014 * (was.z_flat - z), rtol=1e-4, atol=1e-4)
 
 
 def test_a_change_in_one_corner_reaches_the_whole_env(heads):

@@ -62,7 +62,7 @@ class Evaluator:
         target = target_picture(unchanged(pair))
         relit, truth = (rearrange(x, "c h w -> 1 h w c").to(device) for x in (pair.relit, target))
         z, framing = encode_images(pipe.vae, relit, pipe.config.working_size)
-        z_flat, env_code = pipe.heads(z)
+        z_flat, env_code, _ = pipe.heads(z)
         made, reconstruction = (decode_pictures(pipe.vae, latent, framing) for latent in (z_flat, z))
         z_truth, _ = encode_images(pipe.vae, truth, pipe.config.working_size)
         pictures = {

@@ -88,7 +88,7 @@ def evaluate_heads(
         target = target_picture(unchanged(pair))
         relit, flat, mask, env = (x[None].to(device) for x in (pair.relit, target, pair.mask, pair.env))
         z = vae.encode(relit * 2 - 1)
-        z_flat, env_code = heads(z)
+        z_flat, env_code, _ = heads(z)
         made, reconstruction, ceiling = (
             (vae.decode(latent).clamp(-1, 1) + 1) / 2 for latent in (z_flat, z, vae.encode(flat * 2 - 1))
         )

@@ -74,7 +74,7 @@ class Trainer:
         z, z_target, mask, code_target = (
             tensor.to(self.device) for tensor in (batch.z, batch.z_flat, batch.mask, batch.env_code)
         )
-        z_flat, env_code = self.heads(z)
+        z_flat, env_code, _ = self.heads(z)
         parts = self.loss(z_flat, z_target, mask, env_code, code_target)
         self.heads.zero_grad(set_to_none=True)
         sum(parts.values()).backward()

@@ -12,6 +12,10 @@ from torch import Tensor
 
 # Up to here, the last step of an 8-bit mask, a pixel shows nothing but what is behind.
 _UNCOVERED = 1 / 255
+# From here on nothing that matters shows through.
+_COVERED = 0.98
+# Fringes are no brighter than what is whole within so many pixels.
+_FRINGE = 21
 
 
 def what_is_behind(light: Tensor, mask: Tensor) -> Tensor:
@@ -30,6 +34,10 @@ def what_is_behind(light: Tensor, mask: Tensor) -> Tensor:
 def put_behind(light: Tensor, mask: Tensor, behind: Tensor) -> Tensor:
     """Put something else behind the subject. light, behind: [3, H, W], linear; mask: [1, H, W] in [0, 1]."""
     subject = (light - (1 - mask) * what_is_behind(light, mask)).clamp(min=0)
+    # A mask has 256 steps: of a background a hundred times as bright, half a step would shine on as a fringe.
+    covered = light * (mask > _COVERED)
+    nearby = F.max_pool2d(covered[None], _FRINGE, stride=1, padding=_FRINGE // 2)[0]
+    subject = torch.where(mask > _COVERED, subject, torch.minimum(subject, mask * nearby))
     return subject + (1 - mask) * behind
 
 

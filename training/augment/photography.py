@@ -1,8 +1,9 @@
-"""Photographs, not renders: what a camera, and whoever passed its file on, would have made of a rendered picture.
+"""Photographs, not renders: what a camera, and whoever passed its file on, would have made of a scene.
 
-The effects come in the order in which they befall a photograph: what is behind the subject, lens, sensor, tone curve,
+The effects come in the order in which they befall a photograph: lens, sensor, look (tone curve, saturation),
 sharpening, resampling, JPEG. Up to the sensor they work in linear light, after it on coded values. Exposure and white
-balance are not here: they change the light as well as the picture (`variants.augment`).
+balance are not here, since they change the light as well as the picture, nor is what stands behind the subject
+(`variants`). The look belongs to the flat-lit picture too: the light is taken off, the camera is not undone.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from delit_models.color import linear_to_srgb, srgb_to_linear
+from delit_models.color import linear_to_srgb, luminance
 from delit_models.errors import DelitError
-
-from .backgrounds import put_behind, what_is_behind
 
 FULL_WELL = 15_000
 """Electrons of a pixel that is just white at ISO 100: between a telephone (6000) and a full-frame camera (60000)."""
@@ -45,14 +44,12 @@ class PhotographyConfig:
 
     Attributes:
         share: of the pictures that are photographed at all, 0 to 1.
-        background_replaced, background_blurred: shares of them that get another background, or their own out of
-            focus.
-        background_blur: largest radius of that blur, as a share of the picture's shorter side.
         defocus: largest radius of the blur of the whole picture, as a share of its shorter side.
         motion: longest path of a shaken camera, as a share of the shorter side.
         vignetting: largest loss of light in the corners, in stops.
         iso: lowest and highest sensitivity; every stop between them is as likely.
         contrast: standard deviation of the change of contrast, in stops (1 doubles the slope at mid grey).
+        saturation: standard deviation of the change of saturation, in stops.
         toe, shoulder: largest change, either way, of the tone curve's slope at black and at white, below 1.
         sharpening: largest amount of the unsharp mask, as a factor on what it brings out.
         smallest_scale: the smallest size that a picture is stored at before it is enlarged again, as a share.
@@ -60,14 +57,12 @@ class PhotographyConfig:
     """
 
     share: float = 0.8
-    background_replaced: float = 0.2
-    background_blurred: float = 0.2
-    background_blur: float = 0.03
     defocus: float = 0.003
     motion: float = 0.006
     vignetting: float = 0.6
     iso: tuple[float, float] = (100.0, 3200.0)
     contrast: float = 0.2
+    saturation: float = 0.25
     toe: float = 0.35
     shoulder: float = 0.35
     sharpening: float = 0.8
@@ -75,10 +70,10 @@ class PhotographyConfig:
     jpeg_quality: tuple[int, int] = (50, 95)
 
     def __post_init__(self) -> None:
-        for name in ("share", "background_replaced", "background_blurred", "toe", "shoulder"):
+        for name in ("share", "toe", "shoulder"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DelitError(f"{name} of the photography is {getattr(self, name)}; give 0 to 1.")
-        for name in ("background_blur", "defocus", "motion", "vignetting", "contrast", "sharpening"):
+        for name in ("defocus", "motion", "vignetting", "contrast", "saturation", "sharpening"):
             if not getattr(self, name) >= 0:
                 raise DelitError(f"{name} of the photography is {getattr(self, name)}; give 0 or more.")
         if not 0 < self.smallest_scale <= 1:
@@ -89,42 +84,47 @@ class PhotographyConfig:
             raise DelitError(f"jpeg_quality is {self.jpeg_quality}; give two of 1 to 100, the lower first.")
 
 
-def photograph(
-    relit: Tensor,
-    mask: Tensor,
-    config: PhotographyConfig,
-    generator: torch.Generator,
-    behind: Tensor | None = None,
-) -> Tensor:
-    """Turn a rendered relit picture into what a camera would have recorded. Nothing moves by as much as a pixel.
+@dataclass(frozen=True)
+class Look:
+    """What a camera makes of colours, whatever it photographs.
+
+    Attributes:
+        contrast, toe, shoulder: see `tone_curve`. saturation: factor on the distance of coded colours from grey.
+    """
+
+    contrast: float = 1.0
+    toe: float = 0.0
+    shoulder: float = 0.0
+    saturation: float = 1.0
+
+    @classmethod
+    def draw(cls, config: PhotographyConfig, generator: torch.Generator) -> Look:
+        contrast, saturation = (
+            2 ** (spread * float(torch.randn((), generator=generator)))
+            for spread in (config.contrast, config.saturation)
+        )
+        toe, shoulder = (_uniform(-most, most, generator) for most in (config.toe, config.shoulder))
+        return cls(contrast, toe, shoulder, saturation)
+
+    def of(self, picture: Tensor) -> Tensor:
+        """A coded picture [3, H, W] in [0, 1] with this look."""
+        picture = tone_curve(picture, self.contrast, self.toe, self.shoulder)
+        grey = luminance(picture, dim=0)[None]
+        return (grey + self.saturation * (picture - grey)).clamp(0, 1)
+
+
+def photograph(light: Tensor, look: Look, config: PhotographyConfig, generator: torch.Generator) -> Tensor:
+    """Turn the light of a scene into what a camera of that look would have recorded. Nothing moves by as much as a
+    pixel.
 
     Args:
-        relit: [3, H, W] in [0, 1], sRGB-coded, of any size. mask: [1, H, W] in [0, 1], the subject's cover.
+        light: [3, H, W], linear, of any size; 1 is the sensor's white, and brighter clips.
         generator: where every random number comes from, on the CPU.
-        behind: another background for the replacing, [3, H, W] in [0, 1], sRGB-coded. None replaces none.
 
     Returns:
         [3, H, W] in [0, 1], sRGB-coded, of 8-bit values.
     """
-    if _uniform(0, 1, generator) >= config.share:
-        return relit
-    light = _change_background(srgb_to_linear(relit), mask, behind, config, generator)
-    light = _take(light, config, generator)
-    return _develop(linear_to_srgb(light), config, generator)
-
-
-def _change_background(
-    light: Tensor, mask: Tensor, behind: Tensor | None, config: PhotographyConfig, generator: torch.Generator
-) -> Tensor:
-    """Another background, the same one out of focus, or neither."""
-    choice, strength = (_uniform(0, 1, generator) for _ in range(2))
-    if choice < config.background_replaced:
-        return light if behind is None else put_behind(light, mask, srgb_to_linear(behind))
-    if choice < config.background_replaced + config.background_blurred:
-        radius = strength * config.background_blur * min(light.shape[-2:])
-        # The subject is taken out first: it must not bleed into what is behind it.
-        return put_behind(light, mask, defocus(what_is_behind(light, mask), radius))
-    return light
+    return _store(look.of(linear_to_srgb(_take(light, config, generator))), config, generator)
 
 
 def _take(light: Tensor, config: PhotographyConfig, generator: torch.Generator) -> Tensor:
@@ -139,11 +139,8 @@ def _take(light: Tensor, config: PhotographyConfig, generator: torch.Generator) 
     return sensor_noise(light, iso, generator).clamp(0, 1)
 
 
-def _develop(picture: Tensor, config: PhotographyConfig, generator: torch.Generator) -> Tensor:
-    """What becomes of the coded picture in the camera and after it."""
-    contrast = 2 ** (config.contrast * float(torch.randn((), generator=generator)))
-    toe, shoulder = (_uniform(-most, most, generator) for most in (config.toe, config.shoulder))
-    picture = tone_curve(picture, contrast, toe, shoulder)
+def _store(picture: Tensor, config: PhotographyConfig, generator: torch.Generator) -> Tensor:
+    """What becomes of the coded picture on its way to whoever has it."""
     picture = sharpen(picture, _uniform(0, config.sharpening, generator), _uniform(0.6, 1.4, generator))
     picture = resample(picture, _uniform(config.smallest_scale, 1, generator))
     lowest, highest = config.jpeg_quality

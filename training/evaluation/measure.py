@@ -14,7 +14,7 @@ from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.errors import DelitError
 from delit_models.pipeline import DelitPipeline
 from delit_models.stages import decode_light, decode_pictures, encode_images, finish
-from training.augment.variants import target_picture, unchanged
+from training.augment.variants import target_picture
 from training.data.pairs import Pairs, read_entries
 from training.data.shards import expected_pairs, open_pairs
 
@@ -59,7 +59,7 @@ class Evaluator:
         """Run the weights on one pair, through the same stages as a user's picture."""
         pipe, pair = self.pipe, self.pairs[index]
         device = next(pipe.vae.parameters()).device
-        target = target_picture(unchanged(pair))
+        target = target_picture(pair)
         relit, truth = (rearrange(x, "c h w -> 1 h w c").to(device) for x in (pair.relit, target))
         z, framing = encode_images(pipe.vae, relit, pipe.config.working_size)
         z_flat, env_code, _ = pipe.heads(z)

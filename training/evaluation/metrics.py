@@ -14,7 +14,7 @@ from delit_models.env_codec import decode_env
 from delit_models.heads import DelitHeads
 from delit_models.lat_long import direction_grid, solid_angles
 from delit_models.wan_vae import WanVAE
-from training.augment.variants import target_picture, unchanged
+from training.augment.variants import target_picture
 from training.data.pairs import Pairs
 from training.heads.losses import DARK, irradiance
 
@@ -85,7 +85,7 @@ def evaluate_heads(
     sums: dict[str, float] = {}
     for index in spread(len(pairs), count):
         pair = pairs[index]
-        target = target_picture(unchanged(pair))
+        target = target_picture(pair)
         relit, flat, mask, env = (x[None].to(device) for x in (pair.relit, target, pair.mask, pair.env))
         z = vae.encode(relit * 2 - 1)
         z_flat, env_code, _ = heads(z)

@@ -22,7 +22,7 @@ from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.errors import DelitError
 from delit_models.images import VAE_STRIDE
 from delit_models.wan_vae import WanVAE
-from training.augment.variants import AugmentConfig, Augmented, companions_of, target_picture, unchanged, vary
+from training.augment.variants import VARIANTS_VERSION, AugmentConfig, Variant, companions_of, unchanged, vary
 from training.data.pairs import Pair, Pairs, Record
 
 
@@ -54,8 +54,8 @@ class LatentCache(Dataset[LatentPair]):
         return len(self.tensors["z"])
 
     def __getitem__(self, index: int) -> LatentPair:
-        envs = self.tensors["env"][self.tensors["env_index"][index]].float()
-        env = (envs * self.tensors["env_gain"][index]).sum(dim=0)
+        envs = self.tensors["env"][self.tensors["lights"][index]].float()
+        env = (envs * self.tensors["gains"][index][..., None, None]).sum(dim=0)
         if self.tensors["mirrored"][index]:
             env = env.flip(-1)
         code = encode_env(env.clamp(max=MAX_RADIANCE)[None])[0]
@@ -85,10 +85,8 @@ def build_latent_cache(
         among = companions[dataset.records[index].subject]
         for variant in range(variants):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 1009 + variant)
-            other = among[int(torch.randint(len(among), (), generator=generator))]
-            varied = vary(dataset, index, other, config, generator) if variant else unchanged(dataset[index])
-            row = _encode(vae, varied) | {"env_index": torch.tensor((index, other))}
-            for name, value in row.items():
+            varied = vary(dataset, index, among, config, generator) if variant else unchanged(dataset, index)
+            for name, value in _encode(vae, varied).items():
                 rows.setdefault(name, []).append(value)
     tensors = {name: torch.stack(values) for name, values in rows.items()}
     tensors["env"] = torch.stack([dataset.light(index).half() for index in range(len(dataset))])
@@ -112,24 +110,25 @@ def _check_size(record: Record, pair: Pair, size: torch.Size) -> None:
         )
 
 
-def _encode(vae: WanVAE, varied: Augmented) -> dict[str, Tensor]:
+def _encode(vae: WanVAE, varied: Variant) -> dict[str, Tensor]:
     """A row of the cache, but for its environments."""
     device = next(vae.parameters()).device
-    pictures = torch.stack((varied.relit, target_picture(varied))) * 2 - 1
+    pictures = torch.stack((varied.relit, varied.target)) * 2 - 1
     with torch.inference_mode():
         z, z_flat = vae.encode(pictures.to(device)).half().cpu()
     return {
         "z": z,
         "z_flat": z_flat,
         "mask": F.avg_pool2d(varied.mask, VAE_STRIDE).half(),
-        "env_gain": varied.gains,
+        "lights": varied.lights,
+        "gains": varied.gains,
         "mirrored": torch.tensor(varied.mirrored),
     }
 
 
 def _fingerprint(vae: WanVAE, dataset: Pairs, variants: int, config: AugmentConfig, seed: int) -> str:
     """Changes with anything that changes the latents."""
-    digest = hashlib.sha256(json.dumps([variants, asdict(config), seed]).encode())
+    digest = hashlib.sha256(json.dumps([VARIANTS_VERSION, variants, asdict(config), seed]).encode())
     for index in range(len(dataset)):
         digest.update(dataset.stamp(index).encode())
     for parameter in vae.encoder.parameters():

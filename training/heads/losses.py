@@ -1,49 +1,67 @@
-"""What the heads are trained to make small."""
+"""What the heads are trained to make small.
+
+The flat-lit picture is judged in pixels, through the straight line from latents to pixels (`linear_code`): how it is
+shaded, how bright and tinted it is on the whole, and what is left of shadows' edges. The light is judged on its
+radiance: where its energy is, how much there is of it, and what it casts on balls from matte to glossy.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from delit_models.color import luminance, srgb_to_linear
 from delit_models.env_codec import decode_env
-from delit_models.heads import ENV_HEIGHT, ENV_WIDTH
+from delit_models.heads import ENV_HEIGHT, ENV_WIDTH, HeadsOutput
 from delit_models.lat_long import direction_grid, solid_angles
-from delit_models.wan_vae import WanVAE
 
-# How much the picture behind the subject counts: the heads should leave it alone, but it is not their job.
-BACKGROUND_WEIGHT = 0.1
+from .latent_cache import LatentPair
+from .linear_code import LinearCode
+
 IRRADIANCE_HEIGHT = 16
 NORMALS_HEIGHT = 8
-# Weighted squared latent error below which a picture counts as solved.
-SOLVED = 0.02
+LOBE_HEIGHT = 32
 # Below this irradiance (linear, image-referred) errors are about noise, not light.
 DARK = 0.02
+# Logarithms of pixels are taken above this linear value: what is darker is noise.
+BLACK = 0.02
+# Charbonnier's knee: errors below it count by their square.
+KNEE = 0.01
+# Cosine powers whose half-widths are about 40° and 15°, what a half-glossy and a glossy ball mirror.
+LOBE_POWERS = (2.6, 20.0)
 
 
-@torch.no_grad()
-def channel_weights(vae: WanVAE, z: Tensor) -> Tensor:
-    """How much each latent channel matters to the picture, [16], with mean 1.
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each part of the loss counts; docs/training.md tells what each has bought.
 
-    Measured: the mean squared change of decoded pixels when a channel is nudged by a tenth of its deviation,
-    divided by the nudge squared. A latent error weighted like this stands for a pixel error, at none of the cost
-    of decoding.
-
-    Args:
-        z: some latents of the training data, [N, 16, h, w].
+    Attributes:
+        latent: error of the flat-lit latent, in deviations of its channels.
+        picture: error of the coded picture inside the mask.
+        shading: error of the logarithm of linear light inside the mask, after the best gain of each colour.
+        exposure: that gain.
+        edges: what is left of the light's own edges.
+        matte: cross-entropy of the matte.
+        energy: Kullback-Leibler divergence of the light's energy over directions.
+        total: error of the logarithm of the light's total, colour by colour.
+        lobes: error of the logarithm of what balls from matte to glossy show.
+        code: error of the env code, which alone sees the map's fine detail and dark parts.
     """
-    z = z[:2]
-    base = vae.decode(z)
-    weights = []
-    for channel in range(z.shape[1]):
-        nudge = 0.1 * z[:, channel].std().clamp(min=1e-4)
-        nudged = z.clone()
-        # Random signs, so that neighbours do not add up to a flat shift that the decoder treats alone.
-        nudged[:, channel] += nudge * (torch.randint_like(z[:, channel], 2) * 2 - 1)
-        weights.append((vae.decode(nudged) - base).square().mean() / nudge.square())
-    stacked = torch.stack(weights)
-    return stacked / stacked.mean()
+
+    latent: float = 0.3
+    picture: float = 4.0
+    shading: float = 1.0
+    exposure: float = 0.3
+    edges: float = 1.0
+    matte: float = 0.3
+    energy: float = 0.25
+    total: float = 0.2
+    lobes: float = 0.6
+    code: float = 1.5
 
 
 def irradiance(radiance: Tensor) -> Tensor:
@@ -57,36 +75,141 @@ def irradiance(radiance: Tensor) -> Tensor:
         lat-long grid.
     """
     small = F.avg_pool2d(radiance, ENV_HEIGHT // IRRADIANCE_HEIGHT)
-    normals = rearrange(direction_grid(NORMALS_HEIGHT, 2 * NORMALS_HEIGHT), "h w d -> (h w) d")
-    directions = rearrange(direction_grid(IRRADIANCE_HEIGHT, 2 * IRRADIANCE_HEIGHT), "h w d -> (h w) d")
-    areas = solid_angles(IRRADIANCE_HEIGHT, 2 * IRRADIANCE_HEIGHT).expand(-1, 2 * IRRADIANCE_HEIGHT)
-    kernel = (normals @ directions.T).clamp(min=0) * areas.reshape(1, -1) / torch.pi
-    return rearrange(small, "b c h w -> b c (h w)") @ kernel.T.to(small)
+    kernel = lobe_kernel(1.0, NORMALS_HEIGHT, IRRADIANCE_HEIGHT).to(small)
+    return rearrange(small, "b c h w -> b c (h w)") @ kernel.T
+
+
+def lobe_kernel(power: float, rows: int, env_rows: int) -> Tensor:
+    """[rows · 2 rows, env_rows · 2 env_rows]: weights of a lat-long's pixels in lobes max(0, n · ω)^power around the
+    directions of a coarser lat-long; over an even light each lobe sums to 1, as irradiance over π does."""
+    normals = rearrange(direction_grid(rows, 2 * rows), "h w d -> (h w) d")
+    directions = rearrange(direction_grid(env_rows, 2 * env_rows), "h w d -> (h w) d")
+    areas = solid_angles(env_rows, 2 * env_rows).expand(-1, 2 * env_rows).reshape(1, -1)
+    return (normals @ directions.T).clamp(min=0) ** power * areas * (power + 1) / (2 * torch.pi)
 
 
 class HeadsLoss(nn.Module):
-    """Flat-lit latent error (log, picture by picture), env code error and irradiance error."""
+    """The weighted parts of the loss, by name.
 
-    def __init__(self, weights: Tensor, use_mask: bool) -> None:
+    code: the line from latents to pixels. latent_std: deviation of each latent channel, [16]. use_mask: judge the
+    subject only, and not that what is behind it stays.
+    """
+
+    # What is behind the subject should stay; with a matte it does so by itself.
+    BACKGROUND = 0.05
+
+    def __init__(
+        self,
+        code: LinearCode,
+        latent_std: Tensor,
+        use_mask: bool = False,
+        weights: LossWeights | None = None,
+    ) -> None:
         super().__init__()
-        self.register_buffer("weights", weights[:, None, None])
-        self.background = 0.0 if use_mask else BACKGROUND_WEIGHT
+        self.weights = weights or LossWeights()
+        self.background = 0.0 if use_mask else self.BACKGROUND
+        self.register_buffer("latent_std", latent_std[:, None, None])
+        self.register_buffer("decode_weight", code.decode_weight)
+        self.register_buffer("decode_bias", code.decode_bias)
         areas = solid_angles(ENV_HEIGHT, ENV_WIDTH).expand(ENV_HEIGHT, ENV_WIDTH)
         self.register_buffer("areas", areas / areas.mean())
+        lobe_areas = solid_angles(LOBE_HEIGHT, 2 * LOBE_HEIGHT).expand(-1, 2 * LOBE_HEIGHT)
+        self.register_buffer("lobe_areas", lobe_areas.contiguous())
+        self.register_buffer("matte_lobe", lobe_kernel(1.0, NORMALS_HEIGHT, IRRADIANCE_HEIGHT))
+        rows = (NORMALS_HEIGHT, IRRADIANCE_HEIGHT)
+        for number, (power, height) in enumerate(zip(LOBE_POWERS, rows, strict=True)):
+            self.register_buffer(f"glossy_lobe_{number}", lobe_kernel(power, height, LOBE_HEIGHT))
 
-    def forward(
-        self, z_flat: Tensor, z_target: Tensor, mask: Tensor, env_code: Tensor, code_target: Tensor
-    ) -> dict[str, Tensor]:
-        """Shapes as in latent_cache.LatentPair. Returns the named parts, to be summed."""
-        where = mask + self.background * (1 - mask)
-        squared = where * self.weights * (z_flat - z_target).square()
-        area = where.sum(dim=(1, 2, 3)).clamp(min=1.0) * squared.shape[1]
-        # The logarithm counts in decibels: a dark picture, whose errors are small, matters as much as a light one.
-        flat = (squared.sum(dim=(1, 2, 3)) / area / SOLVED).log1p().mean()
-        absolute = (env_code - code_target).abs().mean(dim=1)
-        code = (self.areas * absolute).mean()
-        shading, shading_target = (
-            (irradiance(decode_env(x.clamp(0, 1))) + DARK).log() for x in (env_code, code_target)
+    def forward(self, output: HeadsOutput, batch: LatentPair) -> dict[str, Tensor]:
+        """Weighted parts, to be summed. Everything is computed in float32."""
+        with torch.autocast(output.z_flat.device.type, enabled=False):
+            output = HeadsOutput(*(x.float() for x in output))
+            parts = self._flat(output.z_flat, batch) | self._light(output.env_code, batch.env_code)
+            matte = output.matte.clamp(1e-4, 1 - 1e-4)
+            parts["matte"] = F.binary_cross_entropy(matte, batch.mask)
+        return {name: getattr(self.weights, name) * value for name, value in parts.items()}
+
+    def _flat(self, z_flat: Tensor, batch: LatentPair) -> dict[str, Tensor]:
+        where = batch.mask + self.background * (1 - batch.mask)
+        latent = _charbonnier((z_flat - batch.z_flat) / self.latent_std, 0.1).mean(dim=1, keepdim=True)
+        made, truth, source = (self._pixels(z) for z in (z_flat, batch.z_flat, batch.z))
+        mask = F.interpolate(batch.mask, scale_factor=8.0, mode="bilinear", align_corners=False)
+        pixels = mask + self.background * (1 - mask)
+        coded = _charbonnier(made - truth, KNEE).mean(dim=1, keepdim=True)
+        off, changed = _logs(made) - _logs(truth), _logs(source) - _logs(truth)
+        gain = _mean(off, mask)[..., None, None]
+        return {
+            "latent": _mean(latent, where).mean(),
+            "picture": _mean(coded, pixels).mean(),
+            "shading": _mean(_charbonnier(off - gain, 0.05).mean(dim=1, keepdim=True), mask).mean(),
+            "exposure": _charbonnier(gain, 0.05).mean(),
+            "edges": _left_over_edges(off, changed, mask),
+        }
+
+    def _light(self, env_code: Tensor, code_target: Tensor) -> dict[str, Tensor]:
+        radiance, truth = (decode_env(x.clamp(0, 1)) for x in (env_code, code_target))
+        small, small_truth = (F.avg_pool2d(x, ENV_HEIGHT // LOBE_HEIGHT) for x in (radiance, truth))
+        totals, true_totals = (
+            (x * self.lobe_areas).sum(dim=(2, 3)).clamp(min=1e-4) for x in (small, small_truth)
         )
-        light = (shading - shading_target).abs().mean()
-        return {"flat": flat, "code": 4 * code, "light": light}
+        return {
+            "energy": self._energy_divergence(small, small_truth),
+            "total": (totals.log() - true_totals.log()).abs().mean(),
+            "lobes": self._lobes(small, small_truth),
+            "code": (self.areas * (env_code - code_target).abs().mean(dim=1)).mean(),
+        }
+
+    def _energy_divergence(self, radiance: Tensor, truth: Tensor) -> Tensor:
+        """Of the distributions of energy over directions; least, under doubt, where the guess is the mean over all
+        that may be, so that no lamp is left out for want of knowing just where it is."""
+        shares = []
+        for env in (radiance, truth):
+            energy = luminance(env, dim=1) * self.lobe_areas + 1e-7
+            shares.append(energy / energy.sum(dim=(1, 2), keepdim=True))
+        guess, known = shares
+        return (known * (known.log() - guess.log())).sum(dim=(1, 2)).mean()
+
+    def _lobes(self, radiance: Tensor, truth: Tensor) -> Tensor:
+        difference = radiance.new_zeros(())
+        for kernel in (self.matte_lobe, self.glossy_lobe_0, self.glossy_lobe_1):
+            rows = round((kernel.shape[1] / 2) ** 0.5)
+            seen = []
+            for env in (radiance, truth):
+                pooled = F.avg_pool2d(env, LOBE_HEIGHT // rows) if rows < LOBE_HEIGHT else env
+                seen.append((rearrange(pooled, "b c h w -> b c (h w)") @ kernel.T + DARK).log())
+            difference = difference + (seen[0] - seen[1]).abs().mean()
+        return difference / 3
+
+    def _pixels(self, z: Tensor) -> Tensor:
+        """Coded pictures [B, 3, 8h, 8w], about in [0, 1]."""
+        cells = rearrange(z, "b c h w -> b h w c") @ self.decode_weight.T + self.decode_bias
+        return rearrange(cells, "b h w (c p q) -> b c (h p) (w q)", p=8, q=8) / 2 + 0.5
+
+
+def _logs(coded: Tensor) -> Tensor:
+    return (srgb_to_linear(coded.clamp(0, 1)) + BLACK).log()
+
+
+def _left_over_edges(off: Tensor, changed: Tensor, mask: Tensor) -> Tensor:
+    """Edges of the error [B, 3, H, W] of the logarithm of light, where the light itself has edges: what is left of a
+    shadow, whose edges are wide to latents (8 pixels), not those of a face."""
+    off, changed = (F.avg_pool2d(x.mean(dim=1, keepdim=True), 4) for x in (off, changed))
+    inside = F.avg_pool2d(mask, 4)
+    total = off.new_zeros(())
+    for axis in (2, 3):
+        steps, edges = (x.diff(dim=axis) for x in (off, changed))
+        length = inside.shape[axis] - 1
+        within = torch.minimum(inside.narrow(axis, 0, length), inside.narrow(axis, 1, length))
+        weight = within * edges.abs().clamp(max=1.0)
+        total = total + (weight * _charbonnier(steps, 0.02)).sum() / weight.sum().clamp(min=1.0)
+    return total / 2
+
+
+def _charbonnier(error: Tensor, knee: float) -> Tensor:
+    """|error|, smooth within the knee; 0 at 0."""
+    return (error.square() + knee**2).sqrt() - knee
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Means over pixels, [B, C]."""
+    return (values * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp(min=1.0)

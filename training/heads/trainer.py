@@ -16,11 +16,14 @@ from training.loop.average import Average
 from training.loop.muon import Muon
 
 from .latent_cache import LatentCache, LatentPair
-from .losses import HeadsLoss, channel_weights
+from .linear_code import LinearCode
+from .losses import HeadsLoss
 
 EMA_DECAY = 0.998
 # The latents' mean and deviation are known well from so many of them.
 _MEASURED_LATENTS = 4000
+# The line from latents to pixels, from so many.
+_DECODED_LATENTS = 24
 # Adam's part of the learning rate: first and last layers, biases and norms move more carefully than matrices.
 _ADAM_SHARE = 0.5
 
@@ -60,7 +63,7 @@ class Trainer:
         heads = DelitHeads(_heads_config(z, working_size)) if start is None else start
         self.heads = heads.to(self.device).train().requires_grad_(True)
         self.average = Average(self.heads, EMA_DECAY)
-        self.loss = HeadsLoss(channel_weights(vae, z[:64].to(self.device)), config.use_mask).to(self.device)
+        self.loss = _loss(vae, z[:_DECODED_LATENTS].to(self.device), self.heads.config, config.use_mask)
         self.optimizers = _optimizers(self.heads, config)
         self.steps_per_epoch = max(1, len(cache) // config.batch_size)
         self.steps = config.num_epochs * self.steps_per_epoch
@@ -71,11 +74,8 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self._schedule()
-        z, z_target, mask, code_target = (
-            tensor.to(self.device) for tensor in (batch.z, batch.z_flat, batch.mask, batch.env_code)
-        )
-        z_flat, env_code, _ = self.heads(z)
-        parts = self.loss(z_flat, z_target, mask, env_code, code_target)
+        batch = LatentPair(*(x.to(self.device) for x in (batch.z, batch.z_flat, batch.mask, batch.env_code)))
+        parts = self.loss(self.heads(batch.z), batch)
         self.heads.zero_grad(set_to_none=True)
         sum(parts.values()).backward()
         torch.nn.utils.clip_grad_norm_(self.heads.parameters(), 1.0)
@@ -126,6 +126,14 @@ class Trainer:
         progress = min(1.0, self.step / self.steps)
         warm = min(1.0, (self.step + 1) / self.config.warm_up)
         return warm * (0.01 + 0.495 * (1 + math.cos(math.pi * progress)))
+
+
+@torch.no_grad()
+def _loss(vae: WanVAE, z: Tensor, config: DelitConfig, use_mask: bool) -> HeadsLoss:
+    """The loss for a VAE's latents, of which z are some."""
+    pictures = torch.cat([vae.decode(latent[None]) for latent in z])
+    code = LinearCode.fit(pictures.float().cpu(), z.float().cpu())
+    return HeadsLoss(code, torch.tensor(config.latent_std), use_mask).to(z.device)
 
 
 def _heads_config(z: Tensor, working_size: int) -> DelitConfig:

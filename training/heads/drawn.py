@@ -1,0 +1,100 @@
+"""Batches whose variants are drawn anew for every step, for VAEs whose encoder is cheap (`linear_code`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from delit_models.env_codec import MAX_RADIANCE, encode_env
+from delit_models.images import VAE_STRIDE
+from training.augment.variants import AugmentConfig, Variant, companions_of, unchanged, vary
+from training.data.pairs import Pairs
+
+from .latent_cache import LatentPair
+from .linear_code import LinearCode
+
+# Share of the examples that are pairs as they are: what is measured on is not augmented either.
+_UNCHANGED = 0.1
+
+
+@dataclass(frozen=True)
+class DrawnBatches(Dataset[LatentPair]):
+    """Batch number `step` of a run: a function of the seed and the step alone, so that a resumed run sees what an
+    unbroken one does, and many processes together what one sees.
+
+    Attributes:
+        indices: the pairs to draw from (those of the training subjects).
+        batch_size: pairs a step, of all processes together.
+    """
+
+    dataset: Pairs
+    indices: Sequence[int]
+    code: LinearCode
+    config: AugmentConfig
+    batch_size: int
+    seed: int
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> LatentPair:
+        """The rows rank, rank + world, … of a step's batch."""
+        rows = [self._row(step, row) for row in range(rank, self.batch_size, world)]
+        return LatentPair(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
+
+    def stream(
+        self, first: int, steps: int, workers: int, rank: int = 0, world: int = 1
+    ) -> Iterator[LatentPair]:
+        """The batches of steps `first` to `steps` - 1, drawn ahead by other processes."""
+        ahead = _Steps(self, first, steps, rank, world)
+        loader = DataLoader(
+            ahead, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
+        )
+        return iter(loader)
+
+    def _row(self, step: int, row: int) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4099 + row)
+        index = self.indices[int(torch.randint(len(self.indices), (), generator=generator))]
+        if float(torch.rand((), generator=generator)) < _UNCHANGED:
+            variant = unchanged(self.dataset, index)
+        else:
+            among = self.companions[self.dataset.records[index].subject]
+            variant = vary(self.dataset, index, among, self.config, generator)
+        return encoded(variant, self.dataset, self.code)
+
+    @cached_property
+    def companions(self) -> dict[str, list[int]]:
+        """The numbers of the pairs of every subject that is drawn from."""
+        drawn = set(self.indices)
+        return {
+            subject: [number for number in numbers if number in drawn]
+            for subject, numbers in companions_of(self.dataset).items()
+        }
+
+
+@dataclass(frozen=True)
+class _Steps(Dataset[LatentPair]):
+    """Steps as a data set, whose items worker processes fetch in order."""
+
+    batches: DrawnBatches
+    first: int
+    steps: int
+    rank: int
+    world: int
+
+    def __len__(self) -> int:
+        return max(0, self.steps - self.first)
+
+    def __getitem__(self, number: int) -> LatentPair:
+        torch.set_num_threads(1)
+        return self.batches.batch(self.first + number, self.rank, self.world)
+
+
+def encoded(variant: Variant, dataset: Pairs, code: LinearCode) -> tuple[Tensor, ...]:
+    """A variant as the parts of a LatentPair."""
+    z, z_flat = code.encode(torch.stack((variant.relit, variant.target)) * 2 - 1)
+    env = variant.env(dataset).clamp(max=MAX_RADIANCE)
+    return z, z_flat, F.avg_pool2d(variant.mask, VAE_STRIDE), encode_env(env[None])[0]

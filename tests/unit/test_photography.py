@@ -16,6 +16,7 @@ from training.augment.photography import (
     CONTRAST_PIVOT,
     FULL_WELL,
     READ_NOISE,
+    Look,
     PhotographyConfig,
     defocus,
     motion_blur,
@@ -28,7 +29,8 @@ from training.augment.photography import (
     vignette,
 )
 
-ALWAYS = PhotographyConfig(share=1.0)
+CONFIG = PhotographyConfig()
+PLAIN = Look()
 SIDES = st.integers(64, 131)
 
 
@@ -62,27 +64,33 @@ def variances(spot: torch.Tensor) -> tuple[float, float]:
 
 @given(height=SIDES, width=SIDES, seed=st.integers(0, 2**31))
 def test_a_photograph_is_a_picture_of_the_same_size(height, width, seed):
-    relit, mask = smooth_picture(height, width, seed), disc_mask(height, width)
-    behind = smooth_picture(height, width, seed + 1)
-    taken = photograph(relit, mask, ALWAYS, seeded(seed), behind)
-    assert taken.shape == relit.shape and taken.dtype == relit.dtype
+    light = 3 * smooth_picture(height, width, seed)
+    look = Look.draw(CONFIG, seeded(seed))
+    taken = photograph(light, look, CONFIG, seeded(seed))
+    assert taken.shape == light.shape and taken.dtype == light.dtype
     assert bool(torch.isfinite(taken).all()) and 0 <= taken.min() and taken.max() <= 1
-    assert torch.equal(taken, photograph(relit, mask, ALWAYS, seeded(seed), behind))
-    assert not torch.equal(taken, relit)
+    assert torch.equal(taken, photograph(light, look, CONFIG, seeded(seed)))
+    assert not torch.equal(taken, linear_to_srgb(light.clamp(0, 1)))
 
 
 def test_photographs_differ_and_show_what_the_render_shows():
-    relit, mask = smooth_picture(96, 80), disc_mask(96, 80)
-    taken = torch.stack([photograph(relit, mask, ALWAYS, seeded(seed)) for seed in range(12)])
+    light = srgb_to_linear(smooth_picture(96, 80))
+    taken = torch.stack([photograph(light, PLAIN, CONFIG, seeded(seed)) for seed in range(12)])
     assert len({picture.sum().item() for picture in taken}) == 12
     for picture in taken:
-        stacked = torch.stack((picture.flatten(), relit.flatten()))
+        stacked = torch.stack((picture.flatten(), linear_to_srgb(light).flatten()))
         assert torch.corrcoef(stacked)[0, 1] > 0.9
 
 
-def test_no_share_leaves_the_render():
-    relit = smooth_picture(64, 64)
-    assert torch.equal(photograph(relit, disc_mask(64, 64), PhotographyConfig(share=0.0), seeded(0)), relit)
+def test_a_plain_look_changes_nothing_and_saturation_leaves_grey_grey():
+    picture = smooth_picture(32, 32)
+    torch.testing.assert_close(PLAIN.of(picture), picture, atol=1e-6, rtol=0)
+    grey = torch.linspace(0, 1, 16).expand(3, 4, 16)
+    torch.testing.assert_close(Look(saturation=1.7).of(grey), grey, atol=1e-6, rtol=0)
+    # Halfway to grey, before anything is clipped.
+    half = Look(saturation=0.5).of(picture)
+    spread = (picture.amax(0) - picture.amin(0)) / 2
+    torch.testing.assert_close(half.amax(0) - half.amin(0), spread, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -235,28 +243,4 @@ def test_a_new_background_leaves_the_subject_and_its_soft_edge(height, width, co
     picture = mask * subject + (1 - mask) * colour
     torch.testing.assert_close(
         put_behind(picture, mask, new), mask * subject + (1 - mask) * new, atol=0.004, rtol=0
-    )
-
-
-def test_backgrounds_are_replaced_and_blurred_at_load_time():
-    fine = torch.zeros(3, 96, 96)
-    fine[..., ::2] = 0.8
-    mask = torch.zeros(1, 96, 96)
-    mask[:, 32:64, 32:64] = 1
-    plain = dict(defocus=0.0, motion=0.0, vignetting=0.0, iso=(1.0, 1.0), contrast=0.0, toe=0.0, shoulder=0.0,
-                 sharpening=0.0, smallest_scale=1.0, jpeg_quality=(100, 100), share=1.0)  # fmt: skip
-    replacing = PhotographyConfig(background_replaced=1.0, **plain)
-    blurring = PhotographyConfig(
-        background_replaced=0.0, background_blurred=1.0, background_blur=0.1, **plain
-    )
-    green = torch.tensor([0.2, 0.7, 0.2])[:, None, None].expand(3, 96, 96)
-    replaced = photograph(fine, mask, replacing, seeded(0), green)
-    torch.testing.assert_close(replaced[:, :24], green[:, :24], atol=0.03, rtol=0)
-    blurred = photograph(fine, mask, blurring, seeded(3))
-    assert blurred[1, :24].std() < 0.3 * fine[1, :24].std()
-    for changed in (replaced, blurred):
-        torch.testing.assert_close(changed[1, 40:56, 40:56], fine[1, 40:56, 40:56], atol=0.2, rtol=0)
-    mean = srgb_to_linear(blurred[:, :16]).mean()
-    assert linear_to_srgb(mean).item() == pytest.approx(
-        linear_to_srgb(srgb_to_linear(fine).mean()).item(), abs=0.03
     )

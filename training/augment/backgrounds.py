@@ -14,7 +14,8 @@ from torch import Tensor
 _UNCOVERED = 1 / 255
 # From here on nothing that matters shows through.
 _COVERED = 0.98
-# Fringes are no brighter than what is whole within so many pixels.
+# Fringes are at most so much brighter (hair that is lit from behind) than what is whole within so many pixels.
+_BRIGHTER = 2.0
 _FRINGE = 21
 
 
@@ -37,7 +38,7 @@ def put_behind(light: Tensor, mask: Tensor, behind: Tensor) -> Tensor:
     # A mask has 256 steps: of a background a hundred times as bright, half a step would shine on as a fringe.
     covered = light * (mask > _COVERED)
     nearby = F.max_pool2d(covered[None], _FRINGE, stride=1, padding=_FRINGE // 2)[0]
-    subject = torch.where(mask > _COVERED, subject, torch.minimum(subject, mask * nearby))
+    subject = torch.where(mask > _COVERED, subject, torch.minimum(subject, _BRIGHTER * mask * nearby))
     return subject + (1 - mask) * behind
 
 

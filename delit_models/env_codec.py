@@ -60,6 +60,11 @@ def decode_env(code: Tensor) -> Tensor:
             f"The environment code {tuple(code.shape)} holds NaN or Inf. The network that made it "
             "overflowed: run it in float32, or load undamaged weights."
         )
+    return radiance_of_code(code)
+
+
+def radiance_of_code(code: Tensor) -> Tensor:
+    """`decode_env` without its checks, each of which waits for the device: for training, which looks at its loss."""
     code = code.float().clamp(0.0, 1.0)
     color, exponent = code[..., :3, :, :], code[..., 3:, :, :]
     brightest_plus_epsilon = torch.exp2(exponent * STOPS + LOG2_EPSILON)

@@ -110,6 +110,7 @@ class Trainer:
             "vae": self.vae.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
             "code": {"mean": self.code.mean, "components": self.code.components, "scale": self.code.scale},
         }
 
@@ -119,11 +120,12 @@ class Trainer:
         self.vae.load_state_dict(state["vae"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
 
     def averaged_vae(self) -> WanVAE:
         """The VAE with the running average of its weights."""
         vae = WanVAE(self.vae.config)
-        vae.load_state_dict(self.average.state_dict())
+        vae.load_state_dict(self.average.weights)
         return vae.eval().requires_grad_(False)
 
 

@@ -32,6 +32,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "torchmetrics",
+    "accelerate",
     "einops",
     "safetensors",
     "numpy",
@@ -144,19 +145,23 @@ def check_data_set(bench: Bench) -> str:
 
 
 def check_training(bench: Bench) -> str:
+    from accelerate import Accelerator
+
     from delit_models.checkpoint import load_wan_vae
+    from delit_models.heads import DelitConfig, DelitHeads
     from delit_models.pipeline import EMBEDDED_VAE
-    from training.augment.variants import AugmentConfig
-    from training.data.pairs import PairDataset
-    from training.heads.latent_cache import build_latent_cache
+    from training.heads.losses import HeadsLoss
+    from training.heads.run import RunSettings, open_data
     from training.heads.trainer import TrainConfig, Trainer
 
     vae = load_wan_vae(EMBEDDED_VAE, bench.device)
-    pairs = PairDataset(bench.folder / "data", "train")
-    cache = build_latent_cache(vae, pairs, 1, AugmentConfig(), 0, bench.folder)
-    config = TrainConfig(batch_size=len(cache), num_epochs=2, warm_up=1, variants=1)
-    trainer = Trainer(config, vae, cache, TINY_SIZE)
-    batch = cache.batch(torch.arange(len(cache)))
+    config = TrainConfig(batch_size=4, warm_up=1)
+    engine = Accelerator(cpu=bench.device.type == "cpu")
+    data = open_data(config, RunSettings("", [str(bench.folder / "data")], bench.folder), vae, engine)
+    heads = DelitHeads(DelitConfig())
+    loss = HeadsLoss(data.code, torch.tensor(heads.config.latent_std))
+    trainer = Trainer(config, engine, heads, loss, steps=2)
+    batch = data.source.batch(0)
     # Each step tells the loss that it found, so the second one's is what the first step left.
     before, after = (sum(trainer.train_step(batch).values()) for _ in range(2))
     _require(after < before, f"one step took the loss from {before:.4f} to {after:.4f}; it must fall")

@@ -14,8 +14,8 @@ from tests.unit.patch_means import PatchMeans
 from training.augment.variants import AugmentConfig
 from training.data.pairs import PairDataset
 from training.data.sphere_pairs import write_sphere_pairs
+from training.heads.batches import LatentPair, StepsAhead
 from training.heads.drawn import DrawnBatches
-from training.heads.latent_cache import LatentPair
 from training.heads.linear_code import LinearCode, fit_linear_code
 from training.heads.losses import LOBE_POWERS, HeadsLoss, LossWeights, lobe_kernel
 
@@ -156,7 +156,7 @@ def test_two_processes_together_see_what_one_sees(drawn):
 
 def test_batches_drawn_ahead_are_those_of_their_steps(drawn):
     for workers in (0, 1):
-        batches = list(drawn.stream(3, 6, workers))
+        batches = list(StepsAhead(drawn, 3, 6).stream(workers))
         assert len(batches) == 3
         for step, batch in enumerate(batches, start=3):
             assert torch.equal(batch.z, drawn.batch(step).z)

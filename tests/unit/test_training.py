@@ -8,25 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from delit_models import heads_file
-from delit_models.checkpoint import save_wan_vae
 from delit_models.color import linear_to_srgb, srgb_to_linear
 from delit_models.env_map_files import write_env_map
 from delit_models.errors import DelitError
-from delit_models.heads import DelitConfig, DelitHeads
-from delit_models.heads_file import HeadsInfo, load_heads, save_heads
 from delit_models.image_files import write_image
 from delit_models.lat_long import direction_grid
-from delit_models.pipeline import DelitPipeline
 from delit_models.wan_vae import WanVAE, WanVAEConfig
-from training import train_delit_wan, train_wan_vae
+from training import train_wan_vae
 from training.augment.variants import AugmentConfig
 from training.data.pairs import PairDataset, read_index
 from training.data.shards import open_pairs
 from training.evaluation.metrics import direction_error, psnr
 from training.heads.latent_cache import build_latent_cache
 from training.heads.losses import irradiance
-from training.heads.trainer import TrainConfig, Trainer
 from training.vae.patch_code import PatchCode, prepare_decoder, set_linear_encoder
 
 SIZE = 64
@@ -188,76 +182,6 @@ def test_the_decoder_learns_and_goes_on(data_set, tmp_path, monkeypatch, capsys)
     assert after > before + 0.5
 
 
-def test_heads_learn_are_saved_resumed_and_used(linear_vae, data_set, tmp_path, monkeypatch, capsys):
-    vae_file = tmp_path / "vae.safetensors"
-    save_wan_vae(vae_file, linear_vae, torch.float16, {})
-    output = tmp_path / "run"
-    common = (
-        "--wan_vae_checkpoint", vae_file, "--data_root", data_set, "--output_dir", output,
-        "--batch_size", 4, "--latent_variants", 2, "--device", "cpu", "--evaluate_every", 100,
-    )  # fmt: skip
-    run(train_delit_wan, monkeypatch, *common, "--num_epochs", 2)
-    untrained = load_heads(output / "delit_heads.safetensors").info.metrics
-    run(train_delit_wan, monkeypatch, *common, "--num_epochs", 12, "--resume")
-    assert "Going on from step 4 of 24" in capsys.readouterr().out
-    loaded = load_heads(output / "delit_heads.safetensors")
-    assert loaded.info.training["steps"] == 24
-    assert loaded.config.working_size == SIZE
-    assert loaded.info.metrics["env_irradiance_error"] < untrained["env_irradiance_error"]
-    # The nodes and the other commands run the same forward on the same file: what was trained is what is used.
-    pipe = DelitPipeline.load(vae_file, output / "delit_heads.safetensors")
-    z = torch.randn(1, 16, 8, 8)
-    with torch.no_grad():
-        torch.testing.assert_close(pipe.heads(z)[0], loaded.heads(z)[0])
-
-
-def test_training_goes_on_from_trained_heads(linear_vae, data_set, tmp_path, monkeypatch, capsys):
-    """Own pairs need fewer steps from heads that can do it already, and two folders are one data set."""
-    vae_file = tmp_path / "vae.safetensors"
-    save_wan_vae(vae_file, linear_vae, torch.float16, {})
-    common = ("--wan_vae_checkpoint", vae_file, "--batch_size", 4, "--latent_variants", 2, "--device", "cpu")
-    first, second = tmp_path / "first", tmp_path / "second"
-    run(
-        train_delit_wan,
-        monkeypatch,
-        *common,
-        "--data_root",
-        data_set,
-        "--output_dir",
-        first,
-        "--num_epochs",
-        16,
-    )
-    trained = load_heads(first / "delit_heads.safetensors")
-    run(train_delit_wan, monkeypatch, *common, "--data_root", data_set, data_set, "--output_dir", second,
-        "--num_epochs", 1, "--learning_rate", 1e-6, "--start_from", first / "delit_heads.safetensors")  # fmt: skip
-    onwards = load_heads(second / "delit_heads.safetensors")
-    assert onwards.config == trained.config
-    assert onwards.info.training["started_from"] == "delit_heads.safetensors"
-    assert onwards.info.training["pairs"] == 8 and trained.info.training["pairs"] == 4
-    for name in ("flat_psnr", "env_irradiance_error"):
-        assert onwards.info.metrics[name] == pytest.approx(trained.info.metrics[name], rel=0.02)
-
-
-def test_heads_of_another_vae_are_no_start(linear_vae, pictures, data_set, tmp_path, monkeypatch):
-    vae_file, others = tmp_path / "vae.safetensors", tmp_path / "heads.safetensors"
-    save_wan_vae(vae_file, linear_vae, torch.float16, {})
-    info = HeadsInfo(name="Others", vae_name="another VAE", licence="")
-    save_heads(others, DelitHeads(DelitConfig()), -linear_vae.encode(heads_file.test_card()), info)
-    with pytest.raises(DelitError, match="trained with the VAE “another VAE”"):
-        run(train_delit_wan, monkeypatch, "--wan_vae_checkpoint", vae_file, "--data_root", data_set,
-            "--output_dir", tmp_path / "run", "--start_from", others, "--device", "cpu")  # fmt: skip
-
-
-def test_a_checkpoint_of_an_older_trainer_is_refused(linear_vae, data_set, tmp_path):
-    cache = build_latent_cache(linear_vae, PairDataset(data_set, "train"), 1, AugmentConfig(), 0, tmp_path)
-    trainer = Trainer(TrainConfig(batch_size=2), linear_vae, cache, SIZE)
-    state = trainer.state()
-    del state["optimizers"]
-    with pytest.raises(DelitError, match="older Delit"):
-        trainer.load_state(state)
-
-
 def test_data_sets_are_joined(data_set):
     one, both = PairDataset(data_set, "train"), open_pairs([data_set, data_set], "train")
     assert len(both) == 2 * len(one)
@@ -269,11 +193,3 @@ def test_data_sets_are_joined(data_set):
         assert both.stamp(index) == one.stamp(index % len(one))
     with pytest.raises(IndexError):
         both[len(both)]
-
-
-def test_nothing_to_resume_is_said(linear_vae, data_set, tmp_path, monkeypatch):
-    vae_file = tmp_path / "vae.safetensors"
-    save_wan_vae(vae_file, linear_vae, torch.float16, {})
-    with pytest.raises(DelitError, match="nothing to resume"):
-        run(train_delit_wan, monkeypatch, "--wan_vae_checkpoint", vae_file, "--data_root", data_set,
-            "--output_dir", tmp_path / "run", "--resume", "--device", "cpu")  # fmt: skip

@@ -233,6 +233,23 @@ class JoinedPairs(Pairs):
         return self._parts[part], index - self._starts[part]
 
 
+class SomePairs(Pairs):
+    """Some pairs of a data set, by their numbers there."""
+
+    def __init__(self, whole: Pairs, numbers: Sequence[int]) -> None:
+        self._whole, self._numbers = whole, numbers
+        self.records = [whole.records[number] for number in numbers]
+
+    def __getitem__(self, index: int) -> Pair:
+        return self._whole[self._numbers[index]]
+
+    def light(self, index: int) -> Tensor:
+        return self._whole.light(self._numbers[index])
+
+    def stamp(self, index: int) -> str:
+        return self._whole.stamp(self._numbers[index])
+
+
 def file_stamp(path: Path) -> str:
     """Which file it is, how large and of when. Raises DelitError where there is none."""
     status = existing_file(path).stat()

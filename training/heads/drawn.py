@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.images import VAE_STRIDE
 from training.augment.variants import AugmentConfig, Variant, companions_of, unchanged, vary
 from training.data.pairs import Pairs
 
-from .latent_cache import LatentPair
+from .batches import LatentPair
 from .linear_code import LinearCode
 
 # Share of the examples that are pairs as they are: what is measured on is not augmented either.
@@ -24,9 +23,8 @@ _UNCHANGED = 0.1
 
 
 @dataclass(frozen=True)
-class DrawnBatches(Dataset[LatentPair]):
-    """Batch number `step` of a run: a function of the seed and the step alone, so that a resumed run sees what an
-    unbroken one does, and many processes together what one sees.
+class DrawnBatches:
+    """A `batches.BatchSource` that draws variants of pairs and encodes them by a line.
 
     Attributes:
         indices: the pairs to draw from (those of the training subjects).
@@ -45,19 +43,18 @@ class DrawnBatches(Dataset[LatentPair]):
         rows = [self._row(step, row) for row in range(rank, self.batch_size, world)]
         return LatentPair(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
 
-    def stream(
-        self, first: int, steps: int, workers: int, rank: int = 0, world: int = 1
-    ) -> Iterator[LatentPair]:
-        """The batches of steps `first` to `steps` - 1, drawn ahead by other processes."""
-        ahead = _Steps(self, first, steps, rank, world)
-        loader = DataLoader(
-            ahead, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
-        )
-        return iter(loader)
+    def names(self, step: int) -> list[str]:
+        """Which pairs a step's batch is made of."""
+        records = [self.dataset.records[self._draw(step, row)[0]] for row in range(self.batch_size)]
+        return [f"{record.subject}/{record.env}" for record in records]
+
+    def _draw(self, step: int, row: int) -> tuple[int, torch.Generator]:
+        """A row's pair, and the random numbers for all else about it."""
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4099 + row)
+        return self.indices[int(torch.randint(len(self.indices), (), generator=generator))], generator
 
     def _row(self, step: int, row: int) -> tuple[Tensor, ...]:
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4099 + row)
-        index = self.indices[int(torch.randint(len(self.indices), (), generator=generator))]
+        index, generator = self._draw(step, row)
         if float(torch.rand((), generator=generator)) < _UNCHANGED:
             variant = unchanged(self.dataset, index)
         else:
@@ -73,24 +70,6 @@ class DrawnBatches(Dataset[LatentPair]):
             subject: [number for number in numbers if number in drawn]
             for subject, numbers in companions_of(self.dataset).items()
         }
-
-
-@dataclass(frozen=True)
-class _Steps(Dataset[LatentPair]):
-    """Steps as a data set, whose items worker processes fetch in order."""
-
-    batches: DrawnBatches
-    first: int
-    steps: int
-    rank: int
-    world: int
-
-    def __len__(self) -> int:
-        return max(0, self.steps - self.first)
-
-    def __getitem__(self, number: int) -> LatentPair:
-        torch.set_num_threads(1)
-        return self.batches.batch(self.first + number, self.rank, self.world)
 
 
 def encoded(variant: Variant, dataset: Pairs, code: LinearCode) -> tuple[Tensor, ...]:

@@ -25,22 +25,37 @@ from delit_models.wan_vae import WanVAE
 from training.augment.variants import VARIANTS_VERSION, AugmentConfig, Variant, companions_of, unchanged, vary
 from training.data.pairs import Pair, Pairs, Record
 
+from .batches import LatentPair
+
 
 @dataclass(frozen=True)
-class LatentPair:
-    """A training example, or a batch of them, as the heads see it.
+class CachedBatches:
+    """A `batches.BatchSource` of cached latents: all of them in a new order for every pass."""
 
-    Attributes:
-        z: latent of the relit picture, [..., 16, h, w].
-        z_flat: latent of the target: the flat-lit subject in front of the background as it was.
-        mask: how much of each latent cell is subject, [..., 1, h, w] in [0, 1].
-        env_code: [..., 4, 128, 256].
-    """
+    cache: LatentCache
+    batch_size: int
+    seed: int
 
-    z: Tensor
-    z_flat: Tensor
-    mask: Tensor
-    env_code: Tensor
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> LatentPair:
+        """The rows rank, rank + world, … of a step's batch."""
+        return self.cache.batch(self._rows(step)[rank::world])
+
+    def names(self, step: int) -> list[str]:
+        """Which rows of the cache a step's batch is made of."""
+        return [f"row {int(row)} of the latent cache" for row in self._rows(step)]
+
+    def _rows(self, step: int) -> Tensor:
+        """Rows of a step: passes follow one another without a gap, so that no row is left out of any."""
+        places = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        return torch.stack(
+            [self._order(int(place) // len(self.cache))[place % len(self.cache)] for place in places]
+        )
+
+    def _order(self, number: int) -> Tensor:
+        """The order of a pass."""
+        return torch.randperm(
+            len(self.cache), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        )
 
 
 class LatentCache(Dataset[LatentPair]):
@@ -60,6 +75,11 @@ class LatentCache(Dataset[LatentPair]):
             env = env.flip(-1)
         code = encode_env(env.clamp(max=MAX_RADIANCE)[None])[0]
         return LatentPair(*(self.tensors[name][index].float() for name in ("z", "z_flat", "mask")), code)
+
+    def latents(self, count: int) -> Tensor:
+        """Some latents of relit pictures, evenly spread, [count, 16, h, w]."""
+        places = torch.linspace(0, len(self) - 1, min(count, len(self))).long()
+        return self.tensors["z"][places].float()
 
     def batch(self, indices: Tensor) -> LatentPair:
         """Stack the examples of these indices."""

@@ -7,18 +7,21 @@ photographs with the narrow VAE, and less with Wan's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from delit_models.color import linear_to_srgb
 from delit_models.images import VAE_STRIDE
 from delit_models.wan_vae import WanVAE
+from training.augment.clutter import clutter
 
 # A line that is this near to the encoder (relative L2 error) stands in for it; noise in photographs moves latents more.
 NEAR_ENOUGH = 0.01
-_RIDGE = 1e-4
+_RIDGE = 1e-5
+_MADE_UP, _MADE_UP_SIZE = 24, 128
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,18 @@ class LinearCode:
     @torch.no_grad()
     def fit(cls, pictures: Tensor, z: Tensor) -> LinearCode:
         """Least squares over pictures [N, 3, H, W] in [-1, 1] and their latents [N, C, H/8, W/8]."""
-        cells = _cells(pictures).double()
-        latents = rearrange(z, "n c h w -> (n h w) c").double()
+        cells, latents = _cells(pictures).double(), rearrange(z, "n c h w -> (n h w) c").double()
         to_latent, to_pixels = _regress(cells, latents), _regress(latents, cells)
-        error = (cells @ to_latent[0].T + to_latent[1] - latents).norm() / latents.norm()
-        return cls(*(x.float() for x in (*to_latent, *to_pixels)), float(error))
+        code = cls(*(x.float() for x in (*to_latent, *to_pixels)), encode_error=0.0)
+        return replace(code, encode_error=code.error(pictures, z))
 
     def to(self, device: torch.device) -> LinearCode:
         tensors = (self.encode_weight, self.encode_bias, self.decode_weight, self.decode_bias)
         return LinearCode(*(x.to(device) for x in tensors), self.encode_error)
+
+    def error(self, pictures: Tensor, z: Tensor) -> float:
+        """Relative L2 error of encoding pictures whose latents are z."""
+        return float((self.encode(pictures) - z).norm() / z.norm())
 
     @property
     def encodes(self) -> bool:
@@ -70,17 +76,22 @@ class LinearCode:
 
 @torch.no_grad()
 def fit_linear_code(vae: WanVAE, pictures: Tensor) -> LinearCode:
-    """The line of a VAE through pictures [N, 3, H, W] in [-1, 1]. Every fourth one is kept to judge it by."""
+    """The line of a VAE. How it encodes is found on made-up pictures, which few real ones could be too like one another
+    for, and judged on `pictures` [N, 3, H, W] in [-1, 1]; how it decodes is found on these."""
     device = next(vae.parameters()).device
-    z = torch.cat([vae.encode(picture[None].to(device)).float().cpu() for picture in pictures])
-    held_out = torch.arange(len(pictures)) % 4 == 3
-    code = LinearCode.fit(pictures[~held_out], z[~held_out])
-    if not bool(held_out.any()):
-        return code
-    error = (code.encode(pictures[held_out]) - z[held_out]).norm() / z[held_out].norm()
-    return LinearCode(
-        code.encode_weight, code.encode_bias, code.decode_weight, code.decode_bias, float(error)
-    )
+
+    def latents(of: Tensor) -> Tensor:
+        return torch.cat([vae.encode(picture[None].to(device)).float().cpu() for picture in of])
+
+    generator = torch.Generator().manual_seed(0)
+    made_up = torch.stack([clutter(_MADE_UP_SIZE, _MADE_UP_SIZE, generator) for _ in range(_MADE_UP)])
+    made_up = linear_to_srgb(made_up.clamp(0, 1)) * 2 - 1
+    # Grain in every pixel: what clutter never shows would be left undecided.
+    made_up = (made_up + 0.1 * torch.randn(made_up.shape, generator=generator)).clamp(-1, 1)
+    encoding, z = LinearCode.fit(made_up, latents(made_up)), latents(pictures)
+    decoding = LinearCode.fit(pictures, z)
+    code = replace(decoding, encode_weight=encoding.encode_weight, encode_bias=encoding.encode_bias)
+    return replace(code, encode_error=code.error(pictures, z))
 
 
 def _cells(pictures: Tensor) -> Tensor:

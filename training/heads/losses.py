@@ -15,11 +15,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from delit_models.color import luminance, srgb_to_linear
-from delit_models.env_codec import decode_env
+from delit_models.env_codec import radiance_of_code
 from delit_models.heads import ENV_HEIGHT, ENV_WIDTH, HeadsOutput
 from delit_models.lat_long import direction_grid, solid_angles
 
-from .latent_cache import LatentPair
+from .batches import LatentPair
 from .linear_code import LinearCode
 
 IRRADIANCE_HEIGHT = 16
@@ -125,8 +125,7 @@ class HeadsLoss(nn.Module):
         with torch.autocast(output.z_flat.device.type, enabled=False):
             output = HeadsOutput(*(x.float() for x in output))
             parts = self._flat(output.z_flat, batch) | self._light(output.env_code, batch.env_code)
-            matte = output.matte.clamp(1e-4, 1 - 1e-4)
-            parts["matte"] = F.binary_cross_entropy(matte, batch.mask)
+            parts["matte"] = _cross_entropy(output.matte, batch.mask)
         return {name: getattr(self.weights, name) * value for name, value in parts.items()}
 
     def _flat(self, z_flat: Tensor, batch: LatentPair) -> dict[str, Tensor]:
@@ -147,7 +146,7 @@ class HeadsLoss(nn.Module):
         }
 
     def _light(self, env_code: Tensor, code_target: Tensor) -> dict[str, Tensor]:
-        radiance, truth = (decode_env(x.clamp(0, 1)) for x in (env_code, code_target))
+        radiance, truth = (radiance_of_code(x) for x in (env_code, code_target))
         small, small_truth = (F.avg_pool2d(x, ENV_HEIGHT // LOBE_HEIGHT) for x in (radiance, truth))
         totals, true_totals = (
             (x * self.lobe_areas).sum(dim=(2, 3)).clamp(min=1e-4) for x in (small, small_truth)
@@ -201,8 +200,14 @@ def _left_over_edges(off: Tensor, changed: Tensor, mask: Tensor) -> Tensor:
         length = inside.shape[axis] - 1
         within = torch.minimum(inside.narrow(axis, 0, length), inside.narrow(axis, 1, length))
         weight = within * edges.abs().clamp(max=1.0)
-        total = total + (weight * _charbonnier(steps, 0.02)).sum() / weight.sum().clamp(min=1.0)
+        total = total + _mean(_charbonnier(steps, 0.02), weight).mean()
     return total / 2
+
+
+def _cross_entropy(guess: Tensor, truth: Tensor) -> Tensor:
+    """Of shares in [0, 1]. torch's own refuses NaN with another word than the one that a user needs."""
+    guess = guess.clamp(1e-4, 1 - 1e-4)
+    return -(truth * guess.log() + (1 - truth) * (1 - guess).log()).mean()
 
 
 def _charbonnier(error: Tensor, knee: float) -> Tensor:

@@ -1,154 +1,146 @@
-"""Heads, optimisers and schedule over a cache of latents; what `training.train_delit_wan` runs."""
+"""Training heads: the model, its optimisers, its average and its loss over a source of batches."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from delit_models.errors import DelitError
-from delit_models.heads import DelitConfig, DelitHeads
-from delit_models.wan_vae import WanVAE
-from training.evaluation.metrics import spread
+from delit_models.heads import DelitHeads
 from training.loop.average import Average
 from training.loop.muon import Muon
+from training.loop.schedule import Schedule
 
-from .latent_cache import LatentCache, LatentPair
-from .linear_code import LinearCode
+from .batches import LatentPair
 from .losses import HeadsLoss
 
-EMA_DECAY = 0.998
-# The latents' mean and deviation are known well from so many of them.
-_MEASURED_LATENTS = 4000
-# The line from latents to pixels, from so many.
-_DECODED_LATENTS = 24
 # Adam's part of the learning rate: first and last layers, biases and norms move more carefully than matrices.
 _ADAM_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of one run."""
+    """Settings of one run that its numbers depend on.
+
+    Attributes:
+        batch_size: pairs a step, of all processes together.
+        accumulate: parts that each process takes its share of a batch in, where it does not fit in memory at once.
+        learning_rate: of the matrices inside; the rest takes half.
+        warm_up: steps until the full rate. cool_down: share of the steps in which it falls again.
+        average: how much of the running average stays in a step.
+        use_mask: learn the subject only, and not that what is behind it stays.
+    """
 
     batch_size: int = 16
-    num_epochs: int = 40
-    learning_rate: float = 2e-3
+    accumulate: int = 1
+    learning_rate: float = 1e-3
     weight_decay: float = 0.02
-    warm_up: int = 150
-    variants: int = 4
+    warm_up: int = 100
+    cool_down: float = 0.15
+    average: float = 0.998
     use_mask: bool = False
     seed: int = 0
 
 
 class Trainer:
-    """Trains heads: new ones, or `start` (which it changes) where training goes on from trained ones.
+    """One run's model and all that changes with its steps.
 
-    working_size: longest side of the training pictures, stored with new heads.
+    `engine` decides on device, precision and processes; heads are changed in place.
     """
 
     def __init__(
-        self,
-        config: TrainConfig,
-        vae: WanVAE,
-        cache: LatentCache,
-        working_size: int,
-        start: DelitHeads | None = None,
+        self, config: TrainConfig, engine: Accelerator, heads: DelitHeads, loss: HeadsLoss, steps: int
     ) -> None:
-        self.config, self.cache = config, cache
-        self.device = next(vae.parameters()).device
-        torch.manual_seed(config.seed)
-        z = cache.tensors["z"][spread(len(cache), _MEASURED_LATENTS)].float()
-        heads = DelitHeads(_heads_config(z, working_size)) if start is None else start
-        self.heads = heads.to(self.device).train().requires_grad_(True)
-        self.average = Average(self.heads, EMA_DECAY)
-        self.loss = _loss(vae, z[:_DECODED_LATENTS].to(self.device), self.heads.config, config.use_mask)
+        self.config, self.engine = config, engine
+        self.heads = heads.to(engine.device).train().requires_grad_(True)
+        self.average = Average(self.heads, config.average)
+        self.loss = loss.to(engine.device)
         self.optimizers = _optimizers(self.heads, config)
-        self.steps_per_epoch = max(1, len(cache) // config.batch_size)
-        self.steps = config.num_epochs * self.steps_per_epoch
+        self.schedule = Schedule(steps, config.warm_up, config.cool_down)
         self.step = 0
+        self._model = engine.prepare_model(self.heads)
 
-    def train_step(self, batch: LatentPair) -> dict[str, float]:
-        """One step; returns the parts of the loss."""
+    def train_step(self, batch: LatentPair) -> dict[str, Tensor]:
+        """One step on this process' share of a batch; returns the parts of its loss, on the device."""
+        rate = self.schedule.rate(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * self._schedule()
-        batch = LatentPair(*(x.to(self.device) for x in (batch.z, batch.z_flat, batch.mask, batch.env_code)))
-        parts = self.loss(self.heads(batch.z), batch)
+                group["lr"] = group["peak"] * rate
         self.heads.zero_grad(set_to_none=True)
-        sum(parts.values()).backward()
-        torch.nn.utils.clip_grad_norm_(self.heads.parameters(), 1.0)
+        totals: dict[str, Tensor] = {}
+        pieces = _pieces(batch, self.config.accumulate)
+        for number, piece in enumerate(pieces, start=1):
+            piece = piece.to(self.engine.device)
+            with self._synchronised(number == len(pieces)):
+                with self.engine.autocast():
+                    output = self._model(piece.z)
+                parts = {name: part / len(pieces) for name, part in self.loss(output, piece).items()}
+                self.engine.backward(sum(parts.values()))
+            for name, part in parts.items():
+                totals[name] = totals.get(name, 0) + part.detach()
+        self.engine.clip_grad_norm_(self.heads.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
         self.average.update(self.heads)
         self.step += 1
-        return {name: value.item() for name, value in parts.items()}
-
-    def batches(self, epoch: int) -> list[Tensor]:
-        """The epoch's shuffled indices, the same for the same seed whenever training was resumed."""
-        order = torch.randperm(
-            len(self.cache), generator=torch.Generator().manual_seed(self.config.seed + epoch)
-        )
-        usable = self.steps_per_epoch * self.config.batch_size
-        return list(order[:usable].split(self.config.batch_size))
+        return totals
 
     def averaged_heads(self) -> DelitHeads:
+        """The heads to keep."""
         heads = DelitHeads(self.heads.config)
-        heads.load_state_dict(self.average.state_dict())
-        return heads.to(self.device).eval().requires_grad_(False)
+        heads.load_state_dict(self.average.weights)
+        return heads.to(self.engine.device).eval().requires_grad_(False)
 
-    def state(self) -> dict:
+    def identity(self) -> dict[str, Any]:
+        """What two runs must have in common for one to go on with the other's checkpoint, but for their data."""
+        config = {name: str(value) for name, value in self.heads.config.to_dict().items()}
+        return asdict(self.config) | {f"heads' {name}": value for name, value in config.items()}
+
+    def state(self) -> dict[str, Any]:
         return {
             "step": self.step,
-            "config": self.heads.config.to_dict(),
+            "steps": self.schedule.steps,
             "heads": self.heads.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
-    def load_state(self, state: dict) -> None:
-        """Go on from `state()`. Raises DelitError where it is of another run."""
-        if DelitConfig.from_dict(state["config"]) != self.heads.config or "optimizers" not in state:
-            raise DelitError(
-                "The checkpoint was made with other data, another VAE, other settings or an older Delit than this "
-                "run. Resume with the same ones, or start in an empty output folder (--start_from takes its heads "
-                "along)."
-            )
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state()` of a run of the same identity; its length is this run's."""
         self.step = state["step"]
         self.heads.load_state_dict(state["heads"])
         self.average.load_state_dict(state["average"])
         for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(own)
 
-    def _schedule(self) -> float:
-        """Linear warm-up, then a half cosine down to 1%."""
-        progress = min(1.0, self.step / self.steps)
-        warm = min(1.0, (self.step + 1) / self.config.warm_up)
-        return warm * (0.01 + 0.495 * (1 + math.cos(math.pi * progress)))
+    def _synchronised(self, last: bool) -> AbstractContextManager:
+        """Processes exchange gradients once a step, with the last piece."""
+        return nullcontext() if last else self.engine.no_sync(self._model)
 
 
-@torch.no_grad()
-def _loss(vae: WanVAE, z: Tensor, config: DelitConfig, use_mask: bool) -> HeadsLoss:
-    """The loss for a VAE's latents, of which z are some."""
-    pictures = torch.cat([vae.decode(latent[None]) for latent in z])
-    code = LinearCode.fit(pictures.float().cpu(), z.float().cpu())
-    return HeadsLoss(code, torch.tensor(config.latent_std), use_mask).to(z.device)
-
-
-def _heads_config(z: Tensor, working_size: int) -> DelitConfig:
-    """New heads for latents like z [N, 16, h, w]."""
-    return DelitConfig(
-        latent_mean=tuple(z.mean(dim=(0, 2, 3)).tolist()),
-        latent_std=tuple(z.std(dim=(0, 2, 3)).tolist()),
-        working_size=working_size,
-    )
+def _pieces(batch: LatentPair, count: int) -> list[LatentPair]:
+    """A batch in equal parts. Raises DelitError where it cannot be shared so."""
+    size = len(batch.z)
+    if size % count:
+        raise DelitError(
+            f"A process' share of a batch, {size} pairs, cannot be taken in {count} equal parts. Choose "
+            "--batch_size and --accumulate so that it can."
+        )
+    parts = (x.split(size // count) for x in (batch.z, batch.z_flat, batch.mask, batch.env_code))
+    return [LatentPair(*part) for part in zip(*parts, strict=True)]
 
 
 def _optimizers(heads: DelitHeads, config: TrainConfig) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for the matrices inside; AdamW for the layers at the ends, biases and norms, as Muon's authors advise.
     Every group remembers its peak learning rate."""
     ends: list[nn.Module] = [heads.extractor.stem, heads.flat_projection.out, heads.env_decoder.out]
+    if heads.matte_projection is not None:
+        ends.append(heads.matte_projection.out)
     at_ends = {id(weight) for layer in ends for weight in layer.parameters()}
     matrices, others = [], []
     for weight in heads.parameters():

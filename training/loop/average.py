@@ -11,19 +11,21 @@ class Average:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.updates = 0
-        self._state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self._updates = 0
+        self.weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        self.updates += 1
-        decay = min(self.decay, self.updates / (self.updates + 10))
+        self._updates += 1
+        decay = min(self.decay, self._updates / (self._updates + 10))
         for name, tensor in model.state_dict().items():
-            self._state[name].lerp_(tensor, 1 - decay)
+            self.weights[name].lerp_(tensor, 1 - decay)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return self._state
+    def state_dict(self) -> dict[str, object]:
+        """The average and how many updates it has seen, without which it would go on at another pace."""
+        return {"updates": self._updates, "weights": self.weights}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self._state = {name: tensor.clone() for name, tensor in state.items()}
-        self.updates = 10**6
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self._updates = int(state["updates"])
+        weights: dict[str, Tensor] = state["weights"]
+        self.weights = {name: weights[name].to(own).clone() for name, own in self.weights.items()}

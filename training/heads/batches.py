@@ -1,0 +1,73 @@
+"""What the trainer is fed with: batches that are functions of the seed and the step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from training.loop.stopping import leave_stopping_to_the_main_process
+
+
+@dataclass(frozen=True)
+class LatentPair:
+    """A training example, or a batch of them, as the heads see it.
+
+    Attributes:
+        z: latent of the relit picture, [..., 16, h, w].
+        z_flat: latent of the target: the flat-lit subject in front of the background as it was.
+        mask: how much of each latent cell is subject, [..., 1, h, w] in [0, 1].
+        env_code: [..., 4, 128, 256].
+    """
+
+    z: Tensor
+    z_flat: Tensor
+    mask: Tensor
+    env_code: Tensor
+
+    def to(self, device: torch.device) -> LatentPair:
+        return LatentPair(*(x.to(device) for x in (self.z, self.z_flat, self.mask, self.env_code)))
+
+
+class BatchSource(Protocol):
+    """Batch number `step` is the same whenever and by whomever it is asked for: a resumed run sees what an unbroken
+    one does, and many processes together what one sees."""
+
+    batch_size: int
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> LatentPair:
+        """The rows rank, rank + world, … of a step's batch."""
+
+    def names(self, step: int) -> list[str]:
+        """Which pairs a step's batch is made of, for a person to read."""
+
+
+@dataclass(frozen=True)
+class StepsAhead(Dataset[LatentPair]):
+    """The steps `first` to `steps` - 1 of a source as a data set, whose items worker processes make in order."""
+
+    source: BatchSource
+    first: int
+    steps: int
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        return max(0, self.steps - self.first)
+
+    def __getitem__(self, number: int) -> LatentPair:
+        return self.source.batch(self.first + number, self.rank, self.world)
+
+    def stream(self, workers: int) -> Iterator[LatentPair]:
+        """All of them in order, made ahead by so many other processes."""
+        ahead = {} if workers == 0 else {"prefetch_factor": 4, "worker_init_fn": _start_worker}
+        return iter(DataLoader(self, batch_size=None, num_workers=workers, **ahead))
+
+
+def _start_worker(number: int) -> None:
+    torch.set_num_threads(1)
+    leave_stopping_to_the_main_process(number)

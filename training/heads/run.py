@@ -1,0 +1,333 @@
+"""A training run from files to heads: what `training.train_delit_wan` does.
+
+In the output folder: `delit_heads.safetensors`, the best heads by the validation pairs (the last ones where there are
+none); `delit_heads_last.safetensors`; the checkpoints that `--resume` goes on from (training.loop.checkpoints); curves
+and pictures for TensorBoard under `log/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from delit_models.checkpoint import load_wan_vae
+from delit_models.errors import DelitError
+from delit_models.heads import DelitConfig, DelitHeads, grown_heads
+from delit_models.heads_file import HeadsInfo, save_heads, test_card
+from delit_models.pipeline import load_heads_of
+from delit_models.wan_vae import WanVAE
+from training.augment.photography import PhotographyConfig
+from training.augment.variants import AugmentConfig
+from training.data.pairs import Pairs, SomePairs
+from training.data.shards import open_pairs
+from training.data.splits import split_subjects
+from training.evaluation.metrics import Evaluation, evaluate_heads, mean_environment_of, spread
+from training.loop.checkpoints import load_checkpoint, save_checkpoint
+from training.loop.log import RunLog
+from training.loop.stopping import StopRequest
+from training.loop.watch import LossWatch, refuse_bad
+
+from .batches import BatchSource, StepsAhead
+from .drawn import DrawnBatches
+from .latent_cache import CachedBatches, build_latent_cache
+from .linear_code import LinearCode, fit_linear_code
+from .losses import HeadsLoss
+from .trainer import TrainConfig, Trainer
+
+HEADS_FILE, LAST_HEADS_FILE = "delit_heads.safetensors", "delit_heads_last.safetensors"
+# The line between latents and pixels, and the latents' mean and deviation, are found on so many pictures.
+_LOOKED_AT = 48
+# Steps between two looks at the loss, each of which waits for the device.
+_LOOK_EVERY = 20
+# What a stop of light error weighs against a decibel of the picture, where the best heads are chosen.
+_DECIBELS_A_STOP = 4.0
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run is asked to do besides TrainConfig.
+
+    Attributes:
+        vae, data_roots, output: where the VAE and the data sets are, and where all goes.
+        epochs: passes over the learned pairs (over all cached variants where they are cached).
+        variants: cached encodings a pair, for VAEs whose encoder is not linear.
+        photographed: share of the variants that a camera takes.
+        start_from: heads file to go on from, or None.
+        resume: go on from the output folder's checkpoint. finish: let its cool-down begin at once.
+        minutes: let the cool-down begin in time to end after so many minutes of training.
+        save_minutes: minutes between checkpoints. validate_every: steps between validations.
+        validation_pairs: how many to validate on at the most.
+        workers: processes that draw variants ahead.
+        name, licence: stored in the heads file.
+    """
+
+    vae: str
+    data_roots: list[str]
+    output: Path
+    epochs: int = 40
+    variants: int = 4
+    photographed: float = PhotographyConfig().share
+    start_from: str | None = None
+    resume: bool = False
+    finish: bool = False
+    minutes: float = math.inf
+    save_minutes: float = 10.0
+    validate_every: int = 1000
+    validation_pairs: int = 48
+    workers: int = 1
+    name: str = "Delit heads"
+    licence: str = "Apache-2.0"
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The pairs of a run, and its batches.
+
+    Attributes:
+        learned, validated: the pairs to learn from, and those to choose the best heads by.
+        source: the batches. code: the line from latents to pixels.
+        latents: some latents of learned pairs, [N, 16, h, w]. mean_env: the learned pairs' mean light.
+        fingerprint: changes when any file of any pair does.
+    """
+
+    learned: Pairs
+    validated: Pairs
+    source: BatchSource
+    code: LinearCode
+    latents: Tensor
+    mean_env: Tensor
+    fingerprint: str
+
+
+def train_heads(config: TrainConfig, settings: RunSettings, engine: Accelerator) -> Path:
+    """Train, and return the path of the heads file. Raises DelitError for what a user can mend."""
+    if config.batch_size % engine.num_processes:
+        raise DelitError(
+            f"--batch_size is {config.batch_size}, which {engine.num_processes} processes cannot share equally."
+        )
+    vae = load_wan_vae(settings.vae, engine.device)
+    data = open_data(config, settings, vae, engine)
+    heads = _first_heads(config, settings, vae, data)
+    loss = HeadsLoss(data.code, torch.tensor(heads.config.latent_std), config.use_mask)
+    length = len(data.learned) * (1 if data.code.encodes else settings.variants)
+    steps = settings.epochs * max(1, length // config.batch_size)
+    trainer = Trainer(config, engine, heads, loss, steps)
+    run = _Run(settings, vae, data, trainer)
+    with RunLog(settings.output / "log", engine.is_main_process) as log:
+        run.go(log)
+    return settings.output / HEADS_FILE
+
+
+def open_data(config: TrainConfig, settings: RunSettings, vae: WanVAE, engine: Accelerator) -> RunData:
+    """Pairs and batches: drawn anew for every step where the VAE's encoder is linear, else from a cache of latents."""
+    pairs = open_pairs(settings.data_roots, "train")
+    split = split_subjects(pairs)
+    learned, validated = (SomePairs(pairs, numbers) for numbers in (split.learned, split.validated))
+    if not len(validated) and engine.is_main_process:
+        tqdm.write(
+            "Fewer than twenty people: none is kept for validation, and the last heads count as the best. "
+            "training.evaluate measures heads on a test split."
+        )
+    size = learned[0].relit.shape[-2:]
+    pictures = torch.stack([_sized(learned[n].relit, size) for n in spread(len(learned), _LOOKED_AT)]) * 2 - 1
+    code = fit_linear_code(vae, pictures)
+    augmentation = AugmentConfig(photography=PhotographyConfig(share=settings.photographed))
+    if code.encodes:
+        source: BatchSource = DrawnBatches(
+            learned, range(len(learned)), code, augmentation, config.batch_size, config.seed
+        )
+        latents = code.encode(pictures)
+    else:
+        # The first process encodes, the others find what it has written.
+        with engine.main_process_first():
+            cache = build_latent_cache(
+                vae, learned, settings.variants, augmentation, config.seed, settings.output
+            )
+        source = CachedBatches(cache, config.batch_size, config.seed)
+        latents = cache.latents(_LOOKED_AT)
+    stamps = hashlib.sha256("".join(learned.stamp(n) for n in range(len(learned))).encode()).hexdigest()
+    return RunData(learned, validated, source, code, latents, mean_environment_of(learned), stamps[:16])
+
+
+def _sized(picture: Tensor, size: torch.Size) -> Tensor:
+    if picture.shape[-2:] != size:
+        raise DelitError(
+            f"One picture is {picture.shape[-1]} × {picture.shape[-2]}, the first one {size[1]} × {size[0]}. Training "
+            "takes pictures of one size, whose sides are multiples of 8: scale or crop them. training.check_dataset "
+            "names those that differ."
+        )
+    return picture
+
+
+def _first_heads(config: TrainConfig, settings: RunSettings, vae: WanVAE, data: RunData) -> DelitHeads:
+    if settings.start_from:
+        device = next(vae.parameters()).device
+        return grown_heads(load_heads_of(vae, settings.vae, settings.start_from, device).heads)
+    torch.manual_seed(config.seed)
+    z = data.latents
+    return DelitHeads(
+        DelitConfig(
+            latent_mean=tuple(z.mean(dim=(0, 2, 3)).tolist()),
+            latent_std=tuple(z.std(dim=(0, 2, 3)).clamp(min=1e-3).tolist()),
+            working_size=max(data.learned[0].relit.shape[-2:]),
+        )
+    )
+
+
+class _Run:
+    """The loop around the trainer: resuming, looking at the loss, validating, saving, stopping."""
+
+    def __init__(self, settings: RunSettings, vae: WanVAE, data: RunData, trainer: Trainer) -> None:
+        self.settings, self.vae, self.data, self.trainer = settings, vae, data, trainer
+        self.engine = trainer.engine
+        self.identity = trainer.identity() | {
+            "data": data.fingerprint,
+            "VAE": hashlib.sha256(self._probe().numpy().tobytes()).hexdigest()[:16],
+            "photographed": settings.photographed,
+            "latent_variants": settings.variants,
+        }
+        self.best = -math.inf
+        self.saved = time.monotonic()
+        level = 1 - trainer.schedule.cool_down
+        self.cool_down_from = self.saved + level * 60 * settings.minutes
+
+    def go(self, log: RunLog) -> None:
+        """Train to the end, or to a request to stop."""
+        trainer = self.trainer
+        if self.settings.resume:
+            state = load_checkpoint(self.settings.output, self.identity)
+            trainer.load_state(state["trainer"])
+            self.best = state["best"]
+            tqdm.write(f"Going on from step {trainer.step} of {trainer.schedule.steps}")
+        if self.settings.finish:
+            trainer.schedule.finish_from(trainer.step)
+        watch = LossWatch()
+        with StopRequest() as stop, self._progress() as progress:
+            for batch in self._batches():
+                watch.note(trainer.step, trainer.train_step(batch))
+                progress.update()
+                if trainer.step % _LOOK_EVERY == 0 or trainer.step >= trainer.schedule.steps:
+                    self._look(watch, log, progress)
+                if stop.asked:
+                    self._refuse_bad(watch)
+                    self.save()
+                    tqdm.write(f"Stopped after step {trainer.step}. The same command with --resume goes on.")
+                    return
+                if trainer.step >= trainer.schedule.steps:
+                    break
+                self._now_and_then(watch, log)
+        self._refuse_bad(watch)
+        self.validate(log)
+        self.save()
+
+    def _batches(self) -> Iterator[Any]:
+        ahead = StepsAhead(
+            self.data.source,
+            self.trainer.step,
+            self.trainer.schedule.steps,
+            self.engine.process_index,
+            self.engine.num_processes,
+        )
+        return ahead.stream(self.settings.workers)
+
+    def _progress(self) -> tqdm:
+        return tqdm(
+            total=self.trainer.schedule.steps * self.trainer.config.batch_size,
+            initial=self.trainer.step * self.trainer.config.batch_size,
+            desc="heads",
+            unit="pair",
+            mininterval=5,
+            disable=not self.engine.is_main_process,
+        )
+
+    def _look(self, watch: LossWatch, log: RunLog, progress: tqdm) -> None:
+        self._refuse_bad(watch)
+        parts = watch.means()
+        log.numbers("loss", self.trainer.step, parts | {"all": sum(parts.values())})
+        told = {"loss": f"{sum(parts.values()):.3f}"} | {
+            name: f"{value:.3f}" for name, value in parts.items()
+        }
+        progress.set_postfix(told, refresh=False)
+        if time.monotonic() > self.cool_down_from:
+            self.trainer.schedule.finish_from(self.trainer.step)
+            self.cool_down_from = math.inf
+
+    def _refuse_bad(self, watch: LossWatch) -> None:
+        step = watch.first_bad_step()
+        refuse_bad(step, [] if step is None else self.data.source.names(step))
+
+    def _now_and_then(self, watch: LossWatch, log: RunLog) -> None:
+        if self.trainer.step % self.settings.validate_every == 0:
+            self._refuse_bad(watch)
+            self.validate(log)
+            self.save()
+        elif time.monotonic() - self.saved > 60 * self.settings.save_minutes:
+            self._refuse_bad(watch)
+            self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint and the last heads, and the best where they are so."""
+        self.saved = time.monotonic()
+        if self.engine.is_main_process:
+            state = {"trainer": self.trainer.state(), "best": self.best}
+            save_checkpoint(self.settings.output, self.identity, state)
+            if not (self.settings.output / HEADS_FILE).is_file():
+                self._write_heads(HEADS_FILE, {})
+        self.engine.wait_for_everyone()
+
+    def validate(self, log: RunLog) -> None:
+        """Measure the averaged heads on the validation pairs, and write them."""
+        if not self.engine.is_main_process:
+            return
+        metrics: dict[str, float] = {}
+        score = math.inf
+        if len(self.data.validated):
+            found = self._measure()
+            metrics, score = (
+                found.rounded(),
+                found.flat_psnr_detail - _DECIBELS_A_STOP * found.env_irradiance_error,
+            )
+            tqdm.write(f"step {self.trainer.step}: {json.dumps(metrics)}")
+            log.numbers("validation", self.trainer.step, metrics)
+        self._write_heads(LAST_HEADS_FILE, metrics)
+        if score >= self.best:
+            self.best = score
+            self._write_heads(HEADS_FILE, metrics)
+
+    def _measure(self) -> Evaluation:
+        heads, limit = self.trainer.averaged_heads(), self.settings.validation_pairs
+        return evaluate_heads(self.vae, heads, self.data.validated, self.data.mean_env, limit)
+
+    def _write_heads(self, name: str, metrics: dict[str, float]) -> None:
+        settings, config = self.settings, self.trainer.config
+        info = HeadsInfo(
+            name=settings.name,
+            vae_name=Path(settings.vae).name,
+            licence=settings.licence,
+            training={
+                "steps": self.trainer.step,
+                "batch_size": config.batch_size,
+                "pairs": len(self.data.learned),
+                "use_mask": config.use_mask,
+                **({"started_from": Path(settings.start_from).name} if settings.start_from else {}),
+            },
+            metrics={f"validation_{key}": value for key, value in metrics.items()},
+        )
+        # Half precision moves the result by less than a picture's last bit, and halves the file.
+        heads = self.trainer.averaged_heads()
+        save_heads(settings.output / name, heads, self._probe(), info, torch.float16)
+
+    @torch.no_grad()
+    def _probe(self) -> Tensor:
+        return self.vae.encode(test_card().to(next(self.vae.parameters()).device)).float().cpu()

@@ -1,0 +1,79 @@
+"""What a run goes on from: its last checkpoint and the one before, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from delit_models.atomic_write import atomic_write
+from delit_models.errors import DelitError
+
+LAST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+FORMAT_VERSION = 2
+
+Identity = Mapping[str, Any]
+"""What two runs must have in common for one to go on with the other's checkpoint, by name; plain values."""
+
+
+def save_checkpoint(folder: Path, identity: Identity, state: Mapping[str, Any]) -> None:
+    """Write the last checkpoint; the one that was the last becomes the previous one."""
+    last = folder / LAST
+    # Beside its place first: a full disk or a kill leaves both older ones.
+    staged = folder / "checkpoint.new.pt"
+    with atomic_write(staged) as temporary:
+        torch.save({"format": FORMAT_VERSION, "identity": dict(identity), "state": dict(state)}, temporary)
+    if last.is_file():
+        os.replace(last, folder / PREVIOUS)
+    os.replace(staged, last)
+
+
+def load_checkpoint(folder: Path, identity: Identity) -> dict[str, Any]:
+    """The state of the newest checkpoint that can be read.
+
+    Raises DelitError where there is none, or where it is of another run: every name that differs is told.
+    """
+    found = [folder / name for name in ("checkpoint.new.pt", LAST, PREVIOUS) if (folder / name).is_file()]
+    if not found:
+        raise DelitError(
+            f"There is nothing to resume: {folder / LAST} is not there. Leave out --resume to start."
+        )
+    troubles = []
+    for path in found:
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            told, version = dict(saved["identity"]), saved["format"]
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            troubles.append(f"{path.name}: {type(error).__name__}")
+            continue
+        _refuse_another(path, version, told, identity)
+        return saved["state"]
+    raise DelitError(
+        f"No checkpoint in {folder} can be read ({'; '.join(troubles)}): they are damaged or of an older Delit. Start "
+        "in an empty output folder; --start_from takes trained heads along."
+    )
+
+
+def _refuse_another(path: Path, version: int, told: Identity, identity: Identity) -> None:
+    if version != FORMAT_VERSION:
+        raise DelitError(
+            f"{path} is of format {version}; this Delit goes on from format {FORMAT_VERSION}. Start in an empty output "
+            "folder; --start_from takes trained heads along."
+        )
+    names = sorted(
+        name
+        for name in {*told, *identity}
+        if name not in told or name not in identity or told[name] != identity[name]
+    )
+    if names:
+        differing = ", ".join(
+            f"{name} was {told.get(name, 'unknown')}, is {identity.get(name, 'unknown')}" for name in names
+        )
+        raise DelitError(
+            f"{path} is of another run: {differing}. Resume with the same settings and data, or start in an "
+            "empty output folder (--start_from takes trained heads along)."
+        )

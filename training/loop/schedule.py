@@ -1,0 +1,44 @@
+"""The learning rate over a run: up, level, and down at the end. Any moment of the level part can be finished."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from delit_models.errors import DelitError
+
+# Where the cool-down ends: not at nothing, or its last steps would be for nothing.
+LOWEST = 0.02
+
+
+@dataclass
+class Schedule:
+    """Warm-up, constant, linear cool-down (as in Hägele et al., Scaling laws beyond fixed training durations, 2024).
+
+    Attributes:
+        steps: how many steps the run has.
+        warm_up: steps until the full rate.
+        cool_down: share of all steps in which the rate falls.
+    """
+
+    steps: int
+    warm_up: int
+    cool_down: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.warm_up < 0 or not 0 <= self.cool_down < 1:
+            raise DelitError(
+                f"A schedule of {self.steps} steps with {self.warm_up} of warm-up and {self.cool_down} of cool-down "
+                "cannot be: give 1 step or more, no negative warm-up, and a cool-down of at least 0 and below 1."
+            )
+
+    def rate(self, step: int) -> float:
+        """What step number `step` (from 0) multiplies the full learning rate by, above 0 and at most 1."""
+        warm = min(1.0, (step + 1) / max(1, self.warm_up))
+        falling = self.steps * self.cool_down
+        cool = 1.0 if falling == 0 else (self.steps - step) / falling
+        return warm * max(LOWEST, min(1.0, cool))
+
+    def finish_from(self, step: int) -> None:
+        """Let the cool-down begin now: the run becomes as long as it would have been planned to end after it."""
+        self.steps = min(self.steps, max(step + 1, math.ceil(step / (1 - self.cool_down))))

@@ -1,0 +1,37 @@
+"""Being asked to stop: SIGTERM and Ctrl-C end a run after its current step, with a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+# SIGTERM is how clusters and service managers ask; it does not exist everywhere.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name)]
+
+
+class StopRequest:
+    """While it is entered, a first signal is only noted in `asked`; a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def leave_stopping_to_the_main_process(_worker: int = 0) -> None:
+    """For worker processes, which a terminal's Ctrl-C reaches as well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

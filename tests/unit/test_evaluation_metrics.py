@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchvision.models import squeezenet1_1
 
+from delit_models.color import linear_to_srgb
 from delit_models.errors import DelitError
 from delit_models.lat_long import direction_grid, labelled_test_map, solid_angles
 from training.evaluation import light_metrics, spheres
@@ -27,7 +28,7 @@ from training.evaluation.light_metrics import (
     si_rmse,
 )
 from training.evaluation.metrics import irradiance_error, mean_environment, mean_luminance, psnr, spread
-from training.evaluation.picture_metrics import load_lpips, masked_lpips, masked_ssim, si_psnr
+from training.evaluation.picture_metrics import load_lpips, masked_lpips, masked_ssim, shading_left, si_psnr
 from training.evaluation.spheres import SPHERE_SIZE, legacy_light, render_spheres, sphere_picture
 from training.heads.losses import irradiance
 
@@ -57,6 +58,20 @@ def test_psnr_in_a_mask_is_torchmetrics_psnr_of_its_pixels(picture, half_mask):
     noisy = (picture + 0.1 * torch.randn_like(picture)).clamp(0, 1)
     expected = peak_signal_noise_ratio(noisy[..., :20], picture[..., :20], data_range=1.0)
     assert psnr(noisy, picture, half_mask).item() == pytest.approx(expected.item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("left", [0.0, 0.3, 1.0])
+def test_shading_left_is_the_share_of_the_shading_that_is_still_there(left):
+    """A wall of albedo 0.5 with a smooth shadow, of which a share is left, at another exposure."""
+    shade, flat = (
+        (0.15 + 0.85 * torch.linspace(0, 1, 64)).expand(1, 3, 64, 64),
+        torch.full((1, 3, 64, 64), 0.5),
+    )
+    truth, relit, made = (linear_to_srgb(x) for x in (flat, flat * shade, 0.8 * flat * shade**left))
+    mask = torch.ones(1, 1, 64, 64)
+    mask[..., :8] = 0
+    assert shading_left(made, relit, truth, mask) == pytest.approx(left, abs=0.03)
+    assert math.isnan(shading_left(made, truth, truth, mask))
 
 
 def test_si_psnr_forgives_exposure_and_nothing_else(picture, half_mask):

@@ -20,7 +20,7 @@ from training.data.shards import expected_pairs, open_pairs
 
 from .light_metrics import compare_lights
 from .metrics import mean_environment_of, spread
-from .picture_metrics import PerceptualDistance, compare_pictures
+from .picture_metrics import PerceptualDistance, compare_pictures, shading_left
 from .tables import PairScores
 
 
@@ -89,6 +89,11 @@ class Evaluator:
         results, true_light = self.run(index), rearrange(pair.env, "c h w -> h w c")
         scores = {
             name: compare_pictures(picture, results.truth, pair.mask[None], self.lpips)
+            | {
+                "shading_left": shading_left(
+                    picture, results.pictures["input"], results.truth, pair.mask[None]
+                )
+            }
             for name, picture in results.pictures.items()
         } | {name: compare_lights(light, true_light) for name, light in results.lights.items()}
         return PairScores(record.subject, record.env, record.tone_group, record.light_kind, scores)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
 
+from delit_models.color import luminance, srgb_to_linear
 from delit_models.errors import DelitError
 
 from .light_metrics import best_scale
@@ -23,6 +25,9 @@ PerceptualDistance = Callable[[Tensor, Tensor, Tensor], float]
 
 DistanceMap = Callable[[Tensor, Tensor], Tensor]
 """Two pictures → how far apart they are at each pixel, [1, 1, H, W]."""
+
+# Linear luminance below which ratios are about noise; and a variance of logarithms below which there is no shading.
+_DARK, _EVEN = 0.01, 1e-4
 
 _BACKBONES = {
     "alex": AlexNet_Weights.IMAGENET1K_V1,
@@ -51,6 +56,23 @@ def si_psnr(picture: Tensor, truth: Tensor, mask: Tensor) -> float:
     that the PSNR is computed from, it can only raise it.
     """
     return psnr(best_scale(picture, truth, mask) * picture, truth, mask).item()
+
+
+def shading_left(picture: Tensor, relit: Tensor, truth: Tensor, mask: Tensor) -> float:
+    """How much of the input's shading is left: 1 where nothing was taken off, 0 where all was.
+
+    The slope of log(picture / truth) on log(relit / truth) over the pixels inside the mask, in linear luminance, each
+    with an intercept: exposure is forgiven. NaN where the input is shaded as evenly as the truth.
+    """
+    made, lit, true = (
+        luminance(srgb_to_linear(x), dim=1)[:, None].add(_DARK).log() for x in (picture, relit, truth)
+    )
+    weight = (mask > 0.5).to(made)
+    left, shading = ((x - true) * weight for x in (made, lit))
+    count = weight.sum().clamp(min=1)
+    left, shading = ((x - x.sum() / count) * weight for x in (left, shading))
+    spread = shading.square().sum() / count
+    return ((left * shading).sum() / count / spread).item() if spread > _EVEN else math.nan
 
 
 def masked_ssim(picture: Tensor, truth: Tensor, mask: Tensor) -> float:

@@ -87,6 +87,9 @@ PICTURE_METRICS = (
     Metric("psnr", "PSNR", "dB", 2, True),
     Metric("si_psnr", "si-PSNR", "dB", 2, True, "PSNR after one optimal factor an image: exposure forgiven"),
     Metric("ssim", "SSIM", "", 3, True),
+    Metric(
+        "shading_left", "Shading left", "", 2, meaning="slope against the input's shading: 1 is all, 0 none"
+    ),
     Metric("lpips", "LPIPS", "", 3, False, "perceptual distance; 0 is the same"),
 )
 LIGHT_METRICS = (
@@ -121,7 +124,7 @@ TABLES = (
         PICTURE_METHODS,
         PICTURE_METRICS,
         "All on sRGB-coded values, against the flat-lit subject in front of the input's background, which soft edges "
-        "show too. Higher is better, but for LPIPS.",
+        "show too. Higher is better, but for LPIPS and the shading left.",
     ),
     Table(
         "light",

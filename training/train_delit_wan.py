@@ -145,8 +145,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--mixed_precision",
         choices=("no", "bf16", "fp16"),
         default="no",
-        help="precision of the heads while training; losses and weights stay float32. benchmarks/training.py times "
-        "what pays on a machine (%(default)s)",
+        help="precision of the heads while training; losses and weights stay float32. bf16 is faster where the "
+        "processor or GPU has units for it, and much slower where it has not (%(default)s)",
     )
 
 

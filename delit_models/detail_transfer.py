@@ -24,6 +24,9 @@ MAX_LOG_GAIN = math.log(32.0)
 # counts as texture and is left to the source, above which as an edge of light and shadow and is followed.
 RADIUS = 3
 EDGE_VARIANCE = 0.04
+# A matte follows fainter edges, and is all or nothing within so much of either.
+MATTE_EDGE_VARIANCE = 0.01
+MATTE_MARGIN = 0.08
 
 
 def transfer_detail(source: Tensor, reconstruction: Tensor, flat: Tensor) -> Tensor:
@@ -37,20 +40,37 @@ def transfer_detail(source: Tensor, reconstruction: Tensor, flat: Tensor) -> Ten
     Returns:
         The flat-lit source, [B, 3, H, W], sRGB-coded in [0, 1]. Where flat equals reconstruction it is the source.
     """
-    working_size = reconstruction.shape[-2:]
     source_linear = srgb_to_linear(source)
     gain = (_log_light(srgb_to_linear(flat)) - _log_light(srgb_to_linear(reconstruction))).clamp(
         -MAX_LOG_GAIN, MAX_LOG_GAIN
     )
-    guide = _log_luminance(source_linear)
-    small_guide = resize_area(guide, working_size)
-    slope, offset = _guided_coefficients(small_guide, gain)
-    # Only edges that the working size can see steer the gain; what is finer is texture and stays untouched.
-    full_size = source.shape[-2:]
-    full_guide = guide if full_size == working_size else _low_band(guide, working_size)
-    full_gain = _enlarge(slope, full_size) * full_guide + _enlarge(offset, full_size)
+    full_gain = follow_edges(gain, source_linear, EDGE_VARIANCE)
     result = (source_linear + FLOOR) * full_gain.exp() - FLOOR
     return linear_to_srgb(result.clamp(0, 1))
+
+
+def refine_matte(matte: Tensor, source: Tensor) -> Tensor:
+    """Bring a matte to the source's size, along the source's edges.
+
+    Args:
+        matte: [B, 1, h, w] in [0, 1], at the working size. source: [B, 3, H, W], sRGB-coded in [0, 1].
+
+    Returns:
+        [B, 1, H, W] in [0, 1]; what is nearly 0 or 1 is so exactly.
+    """
+    followed = follow_edges(matte, srgb_to_linear(source), MATTE_EDGE_VARIANCE)
+    return ((followed - MATTE_MARGIN) / (1 - 2 * MATTE_MARGIN)).clamp(0, 1)
+
+
+def follow_edges(values: Tensor, source_linear: Tensor, edge_variance: float) -> Tensor:
+    """Enlarge [B, C, h, w] to the size of a source [B, 3, H, W], linear, along the edges of its log luminance that have
+    more than `edge_variance`."""
+    working_size, full_size = values.shape[-2:], source_linear.shape[-2:]
+    guide = _log_luminance(source_linear)
+    slope, offset = _guided_coefficients(resize_area(guide, working_size), values, edge_variance)
+    # Only edges that the working size can see steer the values; what is finer is texture and stays untouched.
+    full_guide = guide if full_size == working_size else _low_band(guide, working_size)
+    return _enlarge(slope, full_size) * full_guide + _enlarge(offset, full_size)
 
 
 def resize_area(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -78,12 +98,12 @@ def _enlarge(image: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(image, size=size, mode="bicubic", align_corners=False)
 
 
-def _guided_coefficients(guide: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _guided_coefficients(guide: Tensor, target: Tensor, edge_variance: float) -> tuple[Tensor, Tensor]:
     """Per window, the line slope · guide + offset that fits the target best; averaged over windows."""
     mean_guide, mean_target = _box(guide), _box(target)
     covariance = _box(guide * target) - mean_guide * mean_target
     variance = _box(guide * guide) - mean_guide * mean_guide
-    slope = covariance / (variance + EDGE_VARIANCE)
+    slope = covariance / (variance + edge_variance)
     return _box(slope), _box(mean_target - slope * mean_guide)
 
 

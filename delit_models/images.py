@@ -25,6 +25,7 @@ VAE_STRIDE = 8
 # Resampling in other nodes rings a little past [0, 1]; more than this is a picture in other units.
 RANGE_TOLERANCE = 0.02
 
+Area = Literal["subject", "picture"]
 Outside = Literal["source", "black", "transparent"]
 
 
@@ -61,8 +62,12 @@ class Framing:
 
     def cut(self, x: Tensor) -> Tensor:
         """[B, 3, h, w] in [-1, 1], as the VAE decodes it → [B, 3, h', w'] in [0, 1], the padding cut off."""
+        return (self.crop(x).float().clamp(-1, 1) + 1) / 2
+
+    def crop(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] of the padded size → [B, C, h', w'] of the working size."""
         height, width = self.working_size
-        return (x[..., :height, :width].float().clamp(-1, 1) + 1) / 2
+        return x[..., :height, :width]
 
 
 def check_images(images: Tensor) -> Tensor:

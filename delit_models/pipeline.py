@@ -21,7 +21,7 @@ from .checkpoint import load_wan_vae
 from .errors import DelitError
 from .heads import DelitConfig, HeadsOutput
 from .heads_file import LoadedHeads, load_heads, verify_vae_probe
-from .images import Framing, Outside, check_images
+from .images import Area, Framing, Outside, check_images
 from .stages import (
     EnvPooling,
     LatentCodec,
@@ -30,6 +30,7 @@ from .stages import (
     encode_images,
     finish,
     frames_to_pad,
+    picture_matte,
 )
 from .wan_vae import WanVAE
 
@@ -49,13 +50,16 @@ class DelitOptions:
         working_size: longest side in pixels that the network sees; 0 is what the heads were trained at. Smaller
             pictures are not enlarged.
         detail_transfer: take the change of light from the network and everything else from the source.
-        outside: what lies outside the mask, if there is one: "source", "black" or "transparent".
+        area: what is delit where no mask says so: the "subject", as the heads' own matte sees it, or the whole
+            "picture".
+        outside: what lies outside the mask or the subject: "source", "black" or "transparent".
         clip: the batch is one clip in time rather than separate stills.
         env_pooling: for clips, one map for the shot ("shot") or one a frame ("frame").
     """
 
     working_size: int = 0
     detail_transfer: bool = True
+    area: Area = "subject"
     outside: Outside = "source"
     clip: bool = False
     env_pooling: EnvPooling = "shot"
@@ -68,11 +72,13 @@ class DelitResult:
     Attributes:
         flat: [B, H, W, 3] in [0, 1], sRGB-coded; 4 channels with outside="transparent".
         env: [B, 128, 256, 3] linear Rec.709, image-referred; of a clip [1, …] or [frames, …].
+        matte: [B, H, W] in [0, 1], where the heads see the subject; 1 everywhere from heads that know no matte.
         z, z_flat: latents of the relit and of the flat-lit picture, as the VAE has them.
     """
 
     flat: Tensor
     env: Tensor
+    matte: Tensor
     z: Tensor
     z_flat: Tensor
 
@@ -147,7 +153,7 @@ class DelitPipeline:
         step = _Steps(progress, 4 if options.detail_transfer else 3)
         z, framing = encode_images(self.vae, images, self._longest_side(options), options.clip)
         step()
-        z_flat, env_code, _ = self.heads(z)
+        z_flat, env_code, cell_matte = self.heads(z)
         step()
         flat = decode_pictures(self.vae, z_flat, framing)
         step()
@@ -155,9 +161,12 @@ class DelitPipeline:
         if options.detail_transfer:
             reconstruction = decode_pictures(self.vae, z, framing).to(images.device)
             step()
+        matte = picture_matte(cell_matte, images, framing)
+        if mask is None and options.area == "subject" and self.config.matte:
+            mask = matte
         result = finish(flat.to(images.device), images, reconstruction, mask, options.outside)
         env = decode_light(env_code, options.env_pooling, images.shape[0] if options.clip else None)
-        return DelitResult(result, env.to(images.device), z, z_flat)
+        return DelitResult(result, env.to(images.device), matte, z, z_flat)
 
     @torch.inference_mode()
     def stream(
@@ -169,7 +178,8 @@ class DelitPipeline:
 
         Args:
             frames: pictures [H, W, C] in [0, 1], all of one size.
-            options: as for a call; `clip` is implied, and the env is a map a frame, not smoothed over the shot.
+            options: as for a call; `clip` and the whole picture as `area` are implied, and the env is a map a frame,
+                not smoothed over the shot.
 
         Yields:
             For every frame: flat [H, W, 3], and the env [128, 256, 3] of the latent frame it belongs to.
@@ -230,7 +240,7 @@ class DelitPipeline:
             results.append(self(image[None], own_mask, replace(options)))
             if progress:
                 progress(index + 1, len(images))
-        names = ("flat", "env", "z", "z_flat")
+        names = ("flat", "env", "matte", "z", "z_flat")
         return DelitResult(*(torch.cat([getattr(result, name) for result in results]) for name in names))
 
     def _longest_side(self, options: DelitOptions) -> int:

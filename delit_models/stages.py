@@ -7,13 +7,14 @@ from __future__ import annotations
 from typing import Literal, Protocol, get_args
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
-from .detail_transfer import resize_area, transfer_detail
+from .detail_transfer import refine_matte, resize_area, transfer_detail
 from .env_codec import decode_env
 from .errors import DelitError
-from .images import Framing, Outside, apply_mask, check_images, check_mask
+from .images import VAE_STRIDE, Framing, Outside, apply_mask, check_images, check_mask
 
 # A causal Wan VAE takes clips of 4n + 1 frames to n + 1 latent frames.
 FRAMES_PER_LATENT = 4
@@ -113,6 +114,26 @@ def finish(
         result = resize_area(flat, tuple(original.shape[-2:])).clamp(0, 1)
     fitted_mask = None if mask is None else check_mask(mask, rgb)
     return rearrange(apply_mask(result, original, fitted_mask, outside), "b c h w -> b h w c")
+
+
+def picture_matte(matte: Tensor, source: Tensor, framing: Framing | None) -> Tensor:
+    """The heads' matte as a mask of the pictures that were delit.
+
+    Args:
+        matte: [B, 1, h, w] of stills, or [1, 1, n, h, w] of a clip, a value a latent cell.
+        source: [B, H, W, C], the pictures. framing: how they were fitted to the latent.
+
+    Returns:
+        [B, H, W] in [0, 1], refined along the pictures' edges.
+    """
+    rgb = check_images(source)
+    if matte.ndim == 5:
+        frames = (torch.arange(rgb.shape[0]) + FRAMES_PER_LATENT - 1) // FRAMES_PER_LATENT
+        matte = rearrange(matte, "1 c t h w -> t c h w")[frames]
+    cells = tuple(VAE_STRIDE * side for side in matte.shape[-2:])
+    at_work = F.interpolate(matte.float(), size=cells, mode="bilinear", align_corners=False).to(rgb.device)
+    at_work = at_work if framing is None else framing.crop(at_work)
+    return refine_matte(at_work, rearrange(rgb, "b h w c -> b c h w"))[:, 0]
 
 
 def decode_light(env_code: Tensor, pooling: EnvPooling = "shot", frames: int | None = None) -> Tensor:

@@ -13,6 +13,7 @@ from .env_maps import preview
 from .schema import (
     CLIP,
     DelitModelType,
+    area_input,
     detail_transfer_input,
     mask_input,
     mode_input,
@@ -65,6 +66,7 @@ class DelitPortrait(io.ComfyNode):
                 mode_input(),
                 detail_transfer_input(),
                 outside_input(),
+                area_input(),
             ],
             outputs=[
                 io.Image.Output("flat", tooltip="The flat-lit image: albedo under an even white light."),
@@ -76,6 +78,9 @@ class DelitPortrait(io.ComfyNode):
                     ),
                 ),
                 io.Image.Output("env_preview", tooltip="The environment map, tone-mapped to look at."),
+                io.Mask.Output(
+                    "matte", tooltip="Where the heads see the subject, refined along the image's edges."
+                ),
             ],
         )
 
@@ -87,16 +92,18 @@ class DelitPortrait(io.ComfyNode):
         mode: str,
         detail_transfer: bool,
         outside: str,
+        # Prompts from before there was a choice delit the whole picture.
+        area: str = "picture",
         mask: torch.Tensor | None = None,
         vae: object | None = None,
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
         model = delit_model or embedded_model()
         codec = checked_codec(vae or embedded_vae(), model)
-        options = DelitOptions(working_size, detail_transfer, outside, clip=mode == CLIP)
+        options = DelitOptions(working_size, detail_transfer, area, outside, clip=mode == CLIP)
         pipeline = DelitPipeline(codec, model.apply, model.config)
         result = pipeline(image, mask, options, _show_progress(ProgressBar(1)))
-        return io.NodeOutput(result.flat, result.env, preview(result.env))
+        return io.NodeOutput(result.flat, result.env, preview(result.env), result.matte)
 
 
 def _show_progress(bar: ProgressBar):

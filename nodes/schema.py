@@ -8,7 +8,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..delit_models.images import Outside
+from ..delit_models.images import Area, Outside
 from ..delit_models.stages import EnvPooling
 
 CATEGORY = "Delit"
@@ -88,8 +88,21 @@ def outside_input() -> io.Input:
         options=list(get_args(Outside)),
         default="source",
         tooltip=(
-            "What lies outside the mask: the source as it was, black, or transparency (an RGBA image). "
-            "Without a mask the whole picture is delit."
+            "What lies outside the mask or the subject: the source as it was, black, or transparency (an RGBA "
+            "image)."
+        ),
+    )
+
+
+def area_input() -> io.Input:
+    return io.Combo.Input(
+        "area",
+        options=list(get_args(Area)),
+        default="subject",
+        optional=True,
+        tooltip=(
+            "What is delit where no mask is connected. subject: the person, as the heads see it; what is behind "
+            "stays as it was. picture: all of it."
         ),
     )
 

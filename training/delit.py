@@ -44,6 +44,7 @@ def delit(arguments: argparse.Namespace) -> None:
     options = DelitOptions(
         working_size=arguments.working_size,
         detail_transfer=not arguments.no_detail_transfer,
+        area=arguments.area,
         outside=arguments.outside,
     )
     mask = None if arguments.mask is None else _read_mask(Path(arguments.mask))
@@ -176,8 +177,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--vae", default=EMBEDDED_VAE, help="Wan 2.1 VAE file (default: the embedded one)")
     parser.add_argument("--heads", default=EMBEDDED_HEADS, help="heads file (default: the embedded ones)")
     parser.add_argument("--mask", help="mask picture, white where the subject is; for one picture")
+    parser.add_argument("--area", default="subject", choices=("subject", "picture"),
+                        help="what is delit of a picture without a mask: the person, as the heads see it, or all "
+                        "(%(default)s)")  # fmt: skip
     parser.add_argument("--outside", default="source", choices=("source", "black", "transparent"),
-                        help="what goes outside the mask")  # fmt: skip
+                        help="what goes outside the mask or the person (%(default)s)")  # fmt: skip
     parser.add_argument(
         "--working_size",
         type=int,

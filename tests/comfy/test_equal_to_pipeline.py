@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,12 +15,15 @@ import pytest
 import torch
 
 from delit_models.image_files import read_image
+from delit_models.images import Area
 from delit_models.pipeline import EMBEDDED_VAE, DelitOptions, DelitPipeline, DelitResult
 from tests.comfy import graphs
 from tests.comfy.comfyui import REPOSITORY, ComfyServer, Graph
 from tests.comfy.workflow_json import to_graph
 
 TOLERANCE = 1e-3
+# What a prompt gets that says nothing of the area, as those from before there was a choice.
+WHOLE = DelitOptions(area="picture")
 
 
 @cache
@@ -28,11 +32,9 @@ def embedded_pipeline() -> DelitPipeline:
 
 
 @cache
-def example_result(name: str, working_size: int, detail_transfer: bool) -> DelitResult:
+def example_result(name: str, working_size: int, detail_transfer: bool, area: Area) -> DelitResult:
     image = read_image(REPOSITORY / "portraits" / f"{name}.jpg")[None, ..., :3]
-    return embedded_pipeline()(
-        image, options=DelitOptions(working_size=working_size, detail_transfer=detail_transfer)
-    )
+    return embedded_pipeline()(image, options=DelitOptions(working_size, detail_transfer, area))
 
 
 def assert_equal(found: np.ndarray, expected: torch.Tensor) -> None:
@@ -66,7 +68,8 @@ def test_shipped_workflow(server: ComfyServer, name: str) -> None:
     example = next(
         one["inputs"]["name"] for one in graph.values() if one["class_type"] == "DelitExamplePortrait"
     )
-    expected = example_result(example, settings["working_size"], settings["detail_transfer"])
+    area = settings.get("area", "picture")
+    expected = example_result(example, settings["working_size"], settings["detail_transfer"], area)
     assert_equal(server.dumped("flat.npy"), expected.flat)
     assert_equal(server.dumped("env.npy"), expected.env)
 
@@ -75,11 +78,27 @@ def test_shipped_workflow(server: ComfyServer, name: str) -> None:
 def test_portrait_of_stills_of_any_size(server: ComfyServer, size: tuple[int, int]) -> None:
     images = graphs.picture(*size, batch=2, seed=1)
     assert server.run(graphs.portrait(server, images)).error is None
-    expected = embedded_pipeline()(torch.from_numpy(images))
+    expected = embedded_pipeline()(torch.from_numpy(images), options=WHOLE)
     assert_equal(server.dumped("flat.npy"), expected.flat)
     assert_equal(server.dumped("env.npy"), expected.env)
     preview = server.dumped("preview.npy")
     assert preview.shape == (2, 128, 256, 3) and 0 <= preview.min() and preview.max() <= 1
+
+
+def test_the_matte_and_what_it_keeps(server: ComfyServer) -> None:
+    image = read_image(REPOSITORY / "portraits" / "photograph.jpg")[None, ::2, ::2, :3].numpy()
+    graph = graphs.portrait(server, image, area="subject")
+    graph["as image"] = graphs.node("MaskToImage", mask=["portrait", 3])
+    graph["dump matte"] = graphs.node("TestDump", file="matte.npy", image=["as image", 0])
+    assert server.run(graph).error is None
+    expected = embedded_pipeline()(torch.from_numpy(image))
+    matte = server.dumped("matte.npy")[..., 0]
+    assert_equal(matte, expected.matte)
+    assert 0.2 < matte.mean() < 0.9
+    assert_equal(server.dumped("flat.npy"), expected.flat)
+    behind = matte == 0
+    assert behind.any()
+    np.testing.assert_allclose(server.dumped("flat.npy")[behind], image[behind], atol=1e-6)
 
 
 def test_portrait_with_a_mask_of_another_size_and_transparency(server: ComfyServer) -> None:
@@ -98,7 +117,7 @@ def test_portrait_with_a_mask_of_another_size_and_transparency(server: ComfyServ
 def test_portrait_of_a_clip_of_any_length(server: ComfyServer, frames: int) -> None:
     clip = graphs.picture(64, 72, batch=frames, seed=3)
     assert server.run(graphs.portrait(server, clip, mode="clip")).error is None
-    expected = embedded_pipeline()(torch.from_numpy(clip), options=DelitOptions(clip=True))
+    expected = embedded_pipeline()(torch.from_numpy(clip), options=replace(WHOLE, clip=True))
     assert expected.flat.shape[0] == frames
     assert_equal(server.dumped("flat.npy"), expected.flat)
     assert_equal(server.dumped("env.npy"), expected.env)
@@ -107,7 +126,7 @@ def test_portrait_of_a_clip_of_any_length(server: ComfyServer, frames: int) -> N
 def test_stages_with_the_vae_of_cores_own_loader(server: ComfyServer) -> None:
     images = graphs.picture(104, 88, batch=2, seed=4)
     shutil.copy(EMBEDDED_VAE, server.models / "vae" / "narrow_wan.safetensors")
-    expected = embedded_pipeline()(torch.from_numpy(images))
+    expected = embedded_pipeline()(torch.from_numpy(images), options=WHOLE)
     core_loader = graphs.node("VAELoader", vae_name="narrow_wan.safetensors")
     own_loader = graphs.node("DelitLoadWanVAE", vae_name="narrow_wan.safetensors")
     results = []
@@ -128,7 +147,7 @@ def test_cores_own_encode_and_decode_fit_delit_apply(server: ComfyServer) -> Non
     graph["encode"] = graphs.node("VAEEncode", pixels=["image", 0], vae=["vae", 0])
     graph["decode"] = graphs.node("VAEDecode", samples=["apply", 0], vae=["vae", 0])
     assert server.run(graph).error is None
-    options = DelitOptions(detail_transfer=False)
+    options = replace(WHOLE, detail_transfer=False)
     expected = embedded_pipeline()(torch.from_numpy(image), options=options)
     assert_equal(server.dumped("flat.npy"), expected.flat)
     assert_equal(server.dumped("env.npy"), expected.env)

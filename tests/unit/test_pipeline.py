@@ -7,7 +7,7 @@ import torch
 
 from delit_models.env_codec import encode_env
 from delit_models.errors import DelitError
-from delit_models.heads import DelitConfig, DelitHeads
+from delit_models.heads import DelitConfig, DelitHeads, HeadsOutput
 from delit_models.pipeline import DelitOptions, DelitPipeline
 from delit_models.stages import decode_light, frames_to_pad
 from delit_models.wan_vae import WanVAE, WanVAEConfig
@@ -62,9 +62,35 @@ def test_mask_keeps_the_source_outside(pipe):
         pipe(picture.expand(3, -1, -1, -1), mask.expand(2, -1, -1))
 
 
+def test_what_is_behind_the_subject_stays_to_the_bit_unless_all_is_asked_for(pipe):
+    """The left half of a picture is subject: 1 there, 0 elsewhere, but for a seam that follows the picture's edge."""
+    picture = torch.rand(1, 96, 130, 3) * 0.2
+    picture[:, :, :64] += 0.6
+
+    def heads(z: torch.Tensor) -> HeadsOutput:
+        output = pipe.heads(z)
+        matte = torch.zeros_like(output.matte)
+        matte[..., : 64 // 8] = 1
+        return output._replace(z_flat=z + 0.3, matte=matte)
+
+    seen = DelitPipeline(pipe.vae, heads, DelitConfig(working_size=0))
+    result = seen(picture, options=DelitOptions(working_size=4096))
+    assert result.matte.shape == (1, 96, 130)
+    assert torch.equal(result.matte[:, :, 80:], torch.zeros(1, 96, 50))
+    assert torch.equal(result.matte[:, :, :48], torch.ones(1, 96, 48))
+    torch.testing.assert_close(result.flat[:, :, 80:], picture[:, :, 80:], atol=0, rtol=0)
+    assert (result.flat[:, :, :48] - picture[:, :, :48]).abs().mean() > 1e-3
+    whole = seen(picture, options=DelitOptions(working_size=4096, area="picture"))
+    assert (whole.flat[:, :, 80:] - picture[:, :, 80:]).abs().mean() > 1e-3
+    clip = seen(picture.expand(5, -1, -1, -1), options=DelitOptions(working_size=4096, clip=True))
+    assert clip.matte.shape == (5, 96, 130)
+    own = torch.ones(1, 96, 130)
+    torch.testing.assert_close(seen(picture, own, DelitOptions(working_size=4096)).flat, whole.flat)
+
+
 def test_without_detail_transfer_the_result_is_the_decoded_latent(pipe):
     picture = torch.rand(1, 96, 96, 3)
-    result = pipe(picture, options=DelitOptions(detail_transfer=False))
+    result = pipe(picture, options=DelitOptions(detail_transfer=False, area="picture"))
     decoded = (pipe.vae.decode(result.z_flat).clamp(-1, 1) + 1) / 2
     torch.testing.assert_close(result.flat[0].permute(2, 0, 1), decoded[0])
 

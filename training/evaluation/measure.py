@@ -13,7 +13,7 @@ from torch import Tensor
 from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.errors import DelitError
 from delit_models.pipeline import DelitPipeline
-from delit_models.stages import decode_light, decode_pictures, encode_images, finish
+from delit_models.stages import decode_light, decode_pictures, encode_images, finish, picture_matte
 from training.augment.variants import target_picture
 from training.data.pairs import Pairs, read_entries
 from training.data.shards import expected_pairs, open_pairs
@@ -62,13 +62,14 @@ class Evaluator:
         target = target_picture(pair)
         relit, truth = (rearrange(x, "c h w -> 1 h w c").to(device) for x in (pair.relit, target))
         z, framing = encode_images(pipe.vae, relit, pipe.config.working_size)
-        z_flat, env_code, _ = pipe.heads(z)
+        z_flat, env_code, cell_matte = pipe.heads(z)
         made, reconstruction = (decode_pictures(pipe.vae, latent, framing) for latent in (z_flat, z))
+        matte = picture_matte(cell_matte, relit, framing) if pipe.config.matte else None
         z_truth, _ = encode_images(pipe.vae, truth, pipe.config.working_size)
         pictures = {
             "input": relit,
             "flat_vae": finish(made, relit, None),
-            "flat": finish(made, relit, reconstruction),
+            "flat": finish(made, relit, reconstruction, matte),
             "flat_ceiling": finish(decode_pictures(pipe.vae, z_truth, framing), truth, None),
         }
         true_code = encode_env(pair.env.clamp(max=MAX_RADIANCE)[None])

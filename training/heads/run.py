@@ -216,7 +216,7 @@ class _Run:
         with StopRequest() as stop, self._progress() as progress:
             for batch in self._batches():
                 watch.note(trainer.step, trainer.train_step(batch))
-                progress.update()
+                progress.update(trainer.config.batch_size)
                 if trainer.step % _LOOK_EVERY == 0 or trainer.step >= trainer.schedule.steps:
                     self._look(watch, log, progress)
                 if stop.asked:

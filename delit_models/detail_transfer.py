@@ -40,13 +40,28 @@ def transfer_detail(source: Tensor, reconstruction: Tensor, flat: Tensor) -> Ten
     Returns:
         The flat-lit source, [B, 3, H, W], sRGB-coded in [0, 1]. Where flat equals reconstruction it is the source.
     """
-    source_linear = srgb_to_linear(source)
-    gain = (_log_light(srgb_to_linear(flat)) - _log_light(srgb_to_linear(reconstruction))).clamp(
-        -MAX_LOG_GAIN, MAX_LOG_GAIN
-    )
-    full_gain = follow_edges(gain, source_linear, EDGE_VARIANCE)
-    result = (source_linear + FLOOR) * full_gain.exp() - FLOOR
-    return linear_to_srgb(result.clamp(0, 1))
+    return linear_to_srgb(change_light(srgb_to_linear(source), reconstruction, flat).clamp(0, 1))
+
+
+def change_light(source: Tensor, reconstruction: Tensor, flat: Tensor, seen: Tensor | None = None) -> Tensor:
+    """`transfer_detail` in linear light, for plates too.
+
+    Args:
+        source: [B, 3, H, W], linear Rec.709, of any range.
+        reconstruction, flat: as for `transfer_detail`.
+        seen: [B, 3, H, W], linear: what the network saw, where that is not the source but a copy with its
+            highlights rolled off. How much they were is taken off the source too, region by region, so that a
+            highlight keeps its detail.
+
+    Returns:
+        The flat-lit source, [B, 3, H, W], linear, unbounded.
+    """
+    gain = _log_light(srgb_to_linear(flat)) - _log_light(srgb_to_linear(reconstruction))
+    if seen is not None:
+        size = tuple(flat.shape[-2:])
+        gain = gain + _log_light(resize_area(seen, size)) - _log_light(resize_area(source, size))
+    full_gain = follow_edges(gain.clamp(-MAX_LOG_GAIN, MAX_LOG_GAIN), source, EDGE_VARIANCE)
+    return (source + FLOOR) * full_gain.exp() - FLOOR
 
 
 def refine_matte(matte: Tensor, source: Tensor) -> Tensor:
@@ -81,7 +96,8 @@ def resize_area(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _log_light(linear: Tensor) -> Tensor:
-    return (linear + FLOOR).log()
+    # Colours outside of Rec.709 have negative values in it.
+    return (linear.clamp(min=0) + FLOOR).log()
 
 
 def _log_luminance(linear: Tensor) -> Tensor:

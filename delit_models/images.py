@@ -82,6 +82,17 @@ def check_images(images: Tensor) -> Tensor:
     Raises:
         DelitError: if the batch is empty, a side is under 64 pixels, a pixel is not finite or lies outside [0, 1].
     """
+    rgb = three_channels(images)
+    _check_range(rgb)
+    return rgb.clamp(0, 1)
+
+
+def three_channels(images: Tensor) -> Tensor:
+    """Check a batch of pictures or plates [B, H, W, 1 | 3 | 4] but for its range → [B, H, W, 3] float32.
+
+    Raises:
+        DelitError: if the batch is empty, a side is under 64 pixels or a pixel is not finite.
+    """
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         raise DelitError(
             f"The image has shape {tuple(images.shape)}; expected [batch, height, width, channels] with 1, 3 or 4 "
@@ -99,12 +110,11 @@ def check_images(images: Tensor) -> Tensor:
     if channels == 4:
         logger.info("Delit drops the image's alpha channel; connect it as a mask to keep it.")
         images = images[..., :3]
-    _check_values(images)
-    images = images.clamp(0, 1)
+    _check_finite(images)
     return repeat(images, "b h w 1 -> b h w c", c=3) if channels == 1 else images
 
 
-def _check_values(images: Tensor) -> None:
+def _check_finite(images: Tensor) -> None:
     finite = torch.isfinite(images)
     if not finite.all():
         place = tuple((~finite).nonzero()[0].tolist())
@@ -112,11 +122,14 @@ def _check_values(images: Tensor) -> None:
             f"The image holds {int((~finite).sum())} values that are NaN or infinite, the first in picture "
             f"{place[0]} at row {place[1]}, column {place[2]}. Find the node before this one that makes them."
         )
+
+
+def _check_range(images: Tensor) -> None:
     low, high = images.min().item(), images.max().item()
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
         raise DelitError(
-            f"The image's values run from {low:.3g} to {high:.3g}; Delit takes sRGB-coded pictures in [0, 1]. "
-            "A linear or HDR picture has to be tone-mapped first."
+            f"The image's values run from {low:.3g} to {high:.3g}, but sRGB-coded pictures lie in [0, 1]. Of an HDR or "
+            "linear plate say so: set coding to “linear Rec.709” or “ACEScg”."
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from einops import rearrange
 from torch import Tensor
 
+from .coding import SRGB, Coding
 from .errors import DelitError
 from .images import VAE_STRIDE, Framing
 from .stages import FRAMES_PER_LATENT
@@ -37,6 +38,8 @@ class LatentNotes:
         framing: how the pictures were fitted to the VAE.
         frames: for a clip, how many frames were encoded, without the padding.
         relit: in a flat-lit LATENT, the samples that it was made from, of the same shape.
+        matte: in a flat-lit LATENT, where the heads see the subject, [B, 1, h, w], or [1, 1, t, h, w] of a clip.
+        coding: how the pictures were coded. exposure: [B], the factors that plates were exposed by.
         vae_probe: the VAE's latent of the test card (heads_file), to tell which VAE made the samples.
         vae_name: what to call that VAE in a message.
     """
@@ -44,6 +47,9 @@ class LatentNotes:
     framing: Framing | None = None
     frames: int | None = None
     relit: Tensor | None = None
+    matte: Tensor | None = None
+    coding: Coding = SRGB
+    exposure: Tensor | None = None
     vae_probe: Tensor | None = None
     vae_name: str | None = None
 
@@ -149,7 +155,7 @@ def _still_true(notes: LatentNotes, samples: Tensor) -> LatentNotes:
         )
         notes = replace(notes, framing=None)
     if notes.relit is not None and notes.relit.shape != samples.shape:
-        notes = replace(notes, relit=None)
+        notes = replace(notes, relit=None, matte=None)
     longest = 1 + FRAMES_PER_LATENT * (samples.shape[2] - 1)
     if notes.frames is not None and not longest - FRAMES_PER_LATENT < notes.frames <= longest:
         notes = replace(notes, frames=None)

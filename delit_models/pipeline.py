@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from itertools import tee
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .checkpoint import load_wan_vae
+from .coding import SRGB, Coding, open_source
 from .errors import DelitError
 from .heads import DelitConfig, HeadsOutput
 from .heads_file import LoadedHeads, load_heads, verify_vae_probe
@@ -55,6 +56,8 @@ class DelitOptions:
         outside: what lies outside the mask or the subject: "source", "black" or "transparent".
         clip: the batch is one clip in time rather than separate stills.
         env_pooling: for clips, one map for the shot ("shot") or one a frame ("frame").
+        coding: how the pictures are coded: "sRGB" in [0, 1], or a linear plate without an upper bound.
+        exposure: stops that the network is to see a plate brighter than it is exposed by itself.
     """
 
     working_size: int = 0
@@ -63,6 +66,8 @@ class DelitOptions:
     outside: Outside = "source"
     clip: bool = False
     env_pooling: EnvPooling = "shot"
+    coding: Coding = SRGB
+    exposure: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,15 @@ class DelitResult:
     """What comes out.
 
     Attributes:
-        flat: [B, H, W, 3] in [0, 1], sRGB-coded; 4 channels with outside="transparent".
+        flat: [B, H, W, 3], coded as the pictures are; 4 channels with outside="transparent".
+        gain: [B, H, W, 3], linear: flat over source, in the primaries of the pictures' coding; 1 outside the mask.
         env: [B, 128, 256, 3] linear Rec.709, image-referred; of a clip [1, …] or [frames, …].
         matte: [B, H, W] in [0, 1], where the heads see the subject; 1 everywhere from heads that know no matte.
         z, z_flat: latents of the relit and of the flat-lit picture, as the VAE has them.
     """
 
     flat: Tensor
+    gain: Tensor
     env: Tensor
     matte: Tensor
     z: Tensor
@@ -139,7 +146,7 @@ class DelitPipeline:
         """Take the light off pictures, or off a clip.
 
         Args:
-            images: [B, H, W, C] in [0, 1], sRGB-coded, any size from 64 pixels up; C = 1, 3 or 4.
+            images: [B, H, W, C], coded as options.coding says, any size from 64 pixels up; C = 1, 3 or 4.
             mask: [B, h, w] or [1, h, w] in [0, 1], 1 where the subject is.
             options: see DelitOptions.
             progress: called with (steps done, steps in all).
@@ -151,7 +158,8 @@ class DelitPipeline:
         if images.ndim == 4 and images.shape[0] > 1 and not options.clip:
             return self._one_by_one(images, mask, options, progress)
         step = _Steps(progress, 4 if options.detail_transfer else 3)
-        z, framing = encode_images(self.vae, images, self._longest_side(options), options.clip)
+        source = open_source(images, options.coding, options.exposure, together=options.clip)
+        z, framing = encode_images(self.vae, source, self._longest_side(options), options.clip)
         step()
         z_flat, env_code, cell_matte = self.heads(z)
         step()
@@ -161,12 +169,13 @@ class DelitPipeline:
         if options.detail_transfer:
             reconstruction = decode_pictures(self.vae, z, framing).to(images.device)
             step()
-        matte = picture_matte(cell_matte, images, framing)
+        matte = picture_matte(cell_matte, source, framing)
         if mask is None and options.area == "subject" and self.config.matte:
             mask = matte
-        result = finish(flat.to(images.device), images, reconstruction, mask, options.outside)
-        env = decode_light(env_code, options.env_pooling, images.shape[0] if options.clip else None)
-        return DelitResult(result, env.to(images.device), matte, z, z_flat)
+        done = finish(flat.to(images.device), source, reconstruction, mask, options.outside)
+        frames = images.shape[0] if options.clip else None
+        env = decode_light(env_code, options.env_pooling, frames, source.exposure)
+        return DelitResult(done.flat, done.gain, env.to(images.device), matte, z, z_flat)
 
     @torch.inference_mode()
     def stream(
@@ -205,7 +214,7 @@ class DelitPipeline:
                     continue
                 framing = Framing.of(tuple(source.shape[1:3]), self._longest_side(options))
                 recon = framing.cut(source_frame) if options.detail_transfer else None
-                yield finish(framing.cut(flat_frame), source, recon)[0], light[0]
+                yield finish(framing.cut(flat_frame), source, recon).flat[0], light[0]
 
     def _fit(
         self, frames: Iterable[Tensor], waiting: deque[Tensor | None], options: DelitOptions
@@ -229,7 +238,7 @@ class DelitPipeline:
         self, images: Tensor, mask: Tensor | None, options: DelitOptions, progress: Progress | None
     ) -> DelitResult:
         """Stills are independent: one at a time keeps memory at that of one."""
-        check_images(images)
+        open_source(images, options.coding)
         if mask is not None and mask.ndim == 3 and mask.shape[0] not in (1, images.shape[0]):
             raise DelitError(
                 f"There are {images.shape[0]} images but {mask.shape[0]} masks; give one, or one for each."
@@ -237,10 +246,10 @@ class DelitPipeline:
         results = []
         for index, image in enumerate(images):
             own_mask = mask[index : index + 1] if mask is not None and len(mask) == len(images) else mask
-            results.append(self(image[None], own_mask, replace(options)))
+            results.append(self(image[None], own_mask, options))
             if progress:
                 progress(index + 1, len(images))
-        names = ("flat", "env", "matte", "z", "z_flat")
+        names = [field.name for field in fields(DelitResult)]
         return DelitResult(*(torch.cat([getattr(result, name) for result in results]) for name in names))
 
     def _longest_side(self, options: DelitOptions) -> int:

@@ -4,6 +4,7 @@ one at a time. A VAE here is anything with `encode` and `decode`: our WanVAE, or
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -11,15 +12,20 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
-from .detail_transfer import refine_matte, resize_area, transfer_detail
+from .coding import Source, from_rec709, open_source, to_rec709
+from .color import linear_to_srgb, srgb_to_linear
+from .detail_transfer import change_light, refine_matte, resize_area
 from .env_codec import decode_env
 from .errors import DelitError
-from .images import VAE_STRIDE, Framing, Outside, apply_mask, check_images, check_mask
+from .images import VAE_STRIDE, Framing, Outside, apply_mask, check_mask
 
 # A causal Wan VAE takes clips of 4n + 1 frames to n + 1 latent frames.
 FRAMES_PER_LATENT = 4
 # Standard deviation, in latent frames, of the smoothing of a moving light.
 SMOOTHING = 1.5
+# A gain is given at this linear value where the source is darker: a division by black says nothing. And at most.
+DARKEST = 1 / 1024
+MAX_GAIN = 64.0
 
 EnvPooling = Literal["shot", "frame"]
 
@@ -35,13 +41,14 @@ class LatentCodec(Protocol):
 
 
 def encode_images(
-    vae: LatentCodec, images: Tensor, longest_side: int | None, clip: bool = False
+    vae: LatentCodec, source: Source | Tensor, longest_side: int | None, clip: bool = False
 ) -> tuple[Tensor, Framing]:
     """Pictures → latent of the relit image.
 
     Args:
         vae: the VAE.
-        images: [B, H, W, C] in [0, 1], sRGB-coded, C = 1, 3 or 4; separate stills, or the frames of one clip.
+        source: the pictures, separate stills or the frames of one clip; as tensor [B, H, W, C] in [0, 1],
+            sRGB-coded, C = 1, 3 or 4.
         longest_side: working size in pixels; None works at the pictures' own size.
         clip: whether the batch is one clip in time. Its last frame is repeated up to 4n + 1 frames.
 
@@ -51,9 +58,9 @@ def encode_images(
     Raises:
         DelitError: for pictures that `images.check_images` refuses.
     """
-    rgb = check_images(images)
-    framing = Framing.of(tuple(rgb.shape[1:3]), longest_side)
-    x = framing.fit(rgb)
+    seen = _opened(source).display
+    framing = Framing.of(tuple(seen.shape[1:3]), longest_side)
+    x = framing.fit(seen)
     if clip:
         missing = frames_to_pad(x.shape[0])
         x = torch.cat((x, x[-1:].expand(missing, -1, -1, -1)))
@@ -75,68 +82,121 @@ def decode_pictures(vae: LatentCodec, z: Tensor, framing: Framing | None) -> Ten
     return (framing or Framing((height, width), (height, width))).cut(x)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """Flat-lit pictures at the source's size.
+
+    Attributes:
+        flat: [B, H, W, 3] (4 channels for outside="transparent"), coded as the source is.
+        gain: [B, H, W, 3] linear, in the primaries of the source's coding: what to multiply the source by, 1 outside
+            the mask; None without a source.
+    """
+
+    flat: Tensor
+    gain: Tensor | None = None
+
+
 def finish(
     flat: Tensor,
-    source: Tensor | None,
+    source: Source | Tensor | None,
     reconstruction: Tensor | None,
     mask: Tensor | None = None,
     outside: Outside = "source",
-) -> Tensor:
+) -> Finished:
     """Flat-lit pictures at the working size → the result at the source's size.
 
     Args:
         flat: [N, 3, h, w] in [0, 1]. A clip's padding frames at the end are dropped.
-        source: [B, H, W, C], the pictures that were delit; None leaves `flat` at its size.
+        source: the pictures that were delit, as tensor [B, H, W, C] sRGB-coded; None leaves `flat` at its size.
         reconstruction: [N, 3, h, w], the source through the VAE, for detail transfer; None turns that off.
         mask: [B, h, w], what is delit (needs the source).
         outside: what goes outside the mask.
-
-    Returns:
-        [B, H, W, 3], or 4 channels for outside="transparent", in [0, 1].
     """
     if source is None:
         if mask is not None:
             raise DelitError(
                 "A mask needs the source image, to know what lies outside it. Connect the source too."
             )
-        return rearrange(flat, "n c h w -> n h w c")
-    rgb = check_images(source)
-    if flat.shape[0] < rgb.shape[0]:
+        return Finished(rearrange(flat, "n c h w -> n h w c"))
+    source = _opened(source)
+    count = len(source.coded)
+    if flat.shape[0] < count:
         raise DelitError(
-            f"The latent decodes to {flat.shape[0]} images, but the source has {rgb.shape[0]}. Connect the source that "
+            f"The latent decodes to {flat.shape[0]} images, but the source has {count}. Connect the source that "
             "was encoded into this latent."
         )
-    flat = flat[: rgb.shape[0]]
-    original = rearrange(rgb, "b h w c -> b c h w")
-    if reconstruction is not None:
-        result = transfer_detail(original, reconstruction[: rgb.shape[0]], flat)
+    changed, gain = _changed(flat[:count], source, None if reconstruction is None else reconstruction[:count])
+    fitted_mask = None if mask is None else check_mask(mask, source.coded)
+    if fitted_mask is not None:
+        gain = 1 + rearrange(fitted_mask, "b 1 h w -> b h w 1") * (gain - 1)
+    original = rearrange(source.coded, "b h w c -> b c h w")
+    masked = apply_mask(rearrange(changed, "b h w c -> b c h w"), original, fitted_mask, outside)
+    return Finished(rearrange(masked, "b c h w -> b h w c"), gain)
+
+
+def _changed(flat: Tensor, source: Source, reconstruction: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The whole picture flat-lit, coded as the source, and its gain; both [B, H, W, 3]."""
+    own = source.linear()
+    linear = rearrange(to_rec709(own, source.coding), "b h w c -> b c h w")
+    if reconstruction is None:
+        changed = srgb_to_linear(resize_area(flat, tuple(linear.shape[-2:])).clamp(0, 1))
     else:
-        result = resize_area(flat, tuple(original.shape[-2:])).clamp(0, 1)
-    fitted_mask = None if mask is None else check_mask(mask, rgb)
-    return rearrange(apply_mask(result, original, fitted_mask, outside), "b c h w -> b h w c")
+        seen = srgb_to_linear(rearrange(source.display, "b h w c -> b c h w")) if source.is_plate else None
+        changed = change_light(linear, reconstruction, flat, seen)
+    changed = from_rec709(rearrange(changed, "b c h w -> b h w c"), source.coding)
+    gain = (changed / own.clamp(min=DARKEST)).clamp(0, MAX_GAIN)
+    if not source.is_plate:
+        return linear_to_srgb(changed.clamp(0, 1)), gain
+    if reconstruction is not None:
+        return source.coded * gain, gain
+    return changed / rearrange(source.exposure, "b -> b 1 1 1").to(changed), gain
 
 
-def picture_matte(matte: Tensor, source: Tensor, framing: Framing | None) -> Tensor:
-    """The heads' matte as a mask of the pictures that were delit.
+def _opened(source: Source | Tensor) -> Source:
+    return source if isinstance(source, Source) else open_source(source)
+
+
+def working_matte(matte: Tensor, framing: Framing | None, frames: int | None = None) -> Tensor:
+    """The heads' matte at the working size.
 
     Args:
         matte: [B, 1, h, w] of stills, or [1, 1, n, h, w] of a clip, a value a latent cell.
-        source: [B, H, W, C], the pictures. framing: how they were fitted to the latent.
+        framing: how the pictures were fitted to the latent.
+        frames: of a clip, how many it has (default: all that its latent holds).
+
+    Returns:
+        [B, H, W] in [0, 1], a matte a picture.
+    """
+    if matte.ndim == 5:
+        frames = frames or 1 + FRAMES_PER_LATENT * (matte.shape[2] - 1)
+        index = (torch.arange(frames) + FRAMES_PER_LATENT - 1) // FRAMES_PER_LATENT
+        matte = rearrange(matte, "1 c t h w -> t c h w")[index]
+    cells = tuple(VAE_STRIDE * side for side in matte.shape[-2:])
+    at_work = F.interpolate(matte.float(), size=cells, mode="bilinear", align_corners=False)
+    return (at_work if framing is None else framing.crop(at_work))[:, 0]
+
+
+def picture_matte(matte: Tensor, source: Source | Tensor, framing: Framing | None) -> Tensor:
+    """The heads' matte as a mask of the pictures that were delit.
+
+    Args:
+        matte: as for `working_matte`. framing: likewise.
+        source: the pictures, as tensor [B, H, W, C] sRGB-coded.
 
     Returns:
         [B, H, W] in [0, 1], refined along the pictures' edges.
     """
-    rgb = check_images(source)
-    if matte.ndim == 5:
-        frames = (torch.arange(rgb.shape[0]) + FRAMES_PER_LATENT - 1) // FRAMES_PER_LATENT
-        matte = rearrange(matte, "1 c t h w -> t c h w")[frames]
-    cells = tuple(VAE_STRIDE * side for side in matte.shape[-2:])
-    at_work = F.interpolate(matte.float(), size=cells, mode="bilinear", align_corners=False).to(rgb.device)
-    at_work = at_work if framing is None else framing.crop(at_work)
+    rgb = _opened(source).display
+    at_work = working_matte(matte.to(rgb.device), framing, len(rgb))[:, None]
     return refine_matte(at_work, rearrange(rgb, "b h w c -> b c h w"))[:, 0]
 
 
-def decode_light(env_code: Tensor, pooling: EnvPooling = "shot", frames: int | None = None) -> Tensor:
+def decode_light(
+    env_code: Tensor,
+    pooling: EnvPooling = "shot",
+    frames: int | None = None,
+    exposure: Tensor | None = None,
+) -> Tensor:
     """Env code → radiance.
 
     Args:
@@ -144,6 +204,8 @@ def decode_light(env_code: Tensor, pooling: EnvPooling = "shot", frames: int | N
         pooling: for clips. "shot" gives one map for the whole clip: the median over its latent frames, so that a
             few bad ones do not show. "frame" gives a map a frame, smoothed over time.
         frames: for pooling="frame", how many frames the clip has (default: all that its latent holds).
+        exposure: [B], the factors that plates were exposed by (Source.exposure): the light is given as it lies on
+            the plate. Of a clip they are all the same.
 
     Returns:
         [B, 128, 256, 3] linear Rec.709, image-referred; for pooling="frame" a map a frame, [B · frames, …].
@@ -152,6 +214,10 @@ def decode_light(env_code: Tensor, pooling: EnvPooling = "shot", frames: int | N
         raise DelitError(
             f"“{pooling}” is no way to pool light over time; choose from {get_args(EnvPooling)}."
         )
+    if exposure is not None:
+        light = decode_light(env_code, pooling, frames)
+        factors = exposure if env_code.ndim == 4 else exposure[:1]
+        return light / rearrange(factors, "b -> b 1 1 1").to(light)
     if env_code.ndim == 4:
         return rearrange(decode_env(env_code.float()), "b c h w -> b h w c")
     batch, latent_frames = env_code.shape[:2]

@@ -69,7 +69,7 @@ class DelitDecodeEnv(io.ComfyNode):
 
     @classmethod
     def execute(cls, env_code: EnvCode, env_pooling: str, exposure: float) -> io.NodeOutput:
-        env = decode_light(env_code.code, env_pooling, env_code.frames)
+        env = decode_light(env_code.code, env_pooling, env_code.frames, env_code.exposure)
         return io.NodeOutput(env, preview(env, exposure))
 
 

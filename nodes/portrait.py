@@ -7,6 +7,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
 
+from ..delit_models.coding import SRGB
 from ..delit_models.pipeline import DelitOptions, DelitPipeline
 from .delit_model import DelitModel, checked_codec, embedded_model, embedded_vae
 from .env_maps import preview
@@ -14,7 +15,10 @@ from .schema import (
     CLIP,
     DelitModelType,
     area_input,
+    coding_input,
     detail_transfer_input,
+    exposure_input,
+    gain_output,
     mask_input,
     mode_input,
     outside_input,
@@ -47,7 +51,8 @@ class DelitPortrait(io.ComfyNode):
             ],
             inputs=[
                 io.Image.Input(
-                    "image", tooltip="sRGB-coded images in [0, 1], at least 64 pixels on each side."
+                    "image",
+                    tooltip="Images or plates, at least 64 pixels on each side; “coding” says how they are coded.",
                 ),
                 mask_input(),
                 io.Vae.Input(
@@ -67,6 +72,8 @@ class DelitPortrait(io.ComfyNode):
                 detail_transfer_input(),
                 outside_input(),
                 area_input(),
+                coding_input(),
+                exposure_input(),
             ],
             outputs=[
                 io.Image.Output("flat", tooltip="The flat-lit image: albedo under an even white light."),
@@ -81,6 +88,7 @@ class DelitPortrait(io.ComfyNode):
                 io.Mask.Output(
                     "matte", tooltip="Where the heads see the subject, refined along the image's edges."
                 ),
+                gain_output(),
             ],
         )
 
@@ -94,16 +102,20 @@ class DelitPortrait(io.ComfyNode):
         outside: str,
         # Prompts from before there was a choice delit the whole picture.
         area: str = "picture",
+        coding: str = SRGB,
+        exposure: float = 0.0,
         mask: torch.Tensor | None = None,
         vae: object | None = None,
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
         model = delit_model or embedded_model()
         codec = checked_codec(vae or embedded_vae(), model)
-        options = DelitOptions(working_size, detail_transfer, area, outside, clip=mode == CLIP)
+        options = DelitOptions(
+            working_size, detail_transfer, area, outside, clip=mode == CLIP, coding=coding, exposure=exposure
+        )
         pipeline = DelitPipeline(codec, model.apply, model.config)
         result = pipeline(image, mask, options, _show_progress(ProgressBar(1)))
-        return io.NodeOutput(result.flat, result.env, preview(result.env), result.matte)
+        return io.NodeOutput(result.flat, result.env, preview(result.env), result.matte, result.gain)
 
 
 def _show_progress(bar: ProgressBar):

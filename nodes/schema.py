@@ -8,6 +8,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..delit_models.coding import SRGB, Coding
 from ..delit_models.images import Area, Outside
 from ..delit_models.stages import EnvPooling
 
@@ -27,10 +28,12 @@ class EnvCode:
     Attributes:
         code: [B, 4, 128, 256] of stills, [1, t, 4, 128, 256] of a clip.
         frames: of a clip, how many frames it has, where that is known.
+        exposure: [B], the factors that plates were exposed by; None for sRGB-coded pictures.
     """
 
     code: Tensor
     frames: int | None = None
+    exposure: Tensor | None = None
 
 
 def schema(search_aliases: list[str], **values: Any) -> io.Schema:
@@ -103,6 +106,45 @@ def area_input() -> io.Input:
         tooltip=(
             "What is delit where no mask is connected. subject: the person, as the heads see it; what is behind "
             "stays as it was. picture: all of it."
+        ),
+    )
+
+
+def coding_input() -> io.Input:
+    return io.Combo.Input(
+        "coding",
+        options=list(get_args(Coding)),
+        default=SRGB,
+        optional=True,
+        tooltip=(
+            "How the images are coded. sRGB: ordinary pictures, in [0, 1]. linear Rec.709, ACEScg: plates in linear "
+            "light with values over 1; the network sees an exposed copy, and its gain is multiplied onto the plate "
+            "itself, which nothing clips. The result is coded alike."
+        ),
+    )
+
+
+def exposure_input() -> io.Input:
+    return io.Float.Input(
+        "exposure",
+        default=0.0,
+        min=-16.0,
+        max=16.0,
+        step=0.25,
+        optional=True,
+        tooltip=(
+            "For plates: how many stops brighter the network is to see them than it exposes them by itself. The result "
+            "keeps the plate's own exposure. Ordinary pictures ignore this."
+        ),
+    )
+
+
+def gain_output() -> io.Output:
+    return io.Image.Output(
+        "gain",
+        tooltip=(
+            "What the source's linear light is multiplied by, per pixel: for a grade, or for the plate in another "
+            "program. Values over 1; 1 where nothing changes."
         ),
     )
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import torch
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..delit_models.coding import SRGB, Source, open_source
+from ..delit_models.images import Framing
 from ..delit_models.latent_notes import (
     LatentNotes,
     decoded_framing,
@@ -14,7 +17,7 @@ from ..delit_models.latent_notes import (
     make_latent,
     open_latent,
 )
-from ..delit_models.stages import decode_pictures, encode_images, finish
+from ..delit_models.stages import decode_pictures, encode_images, finish, picture_matte, working_matte
 from .comfy_vae import ComfyVAE
 from .delit_model import DelitModel
 from .schema import (
@@ -22,12 +25,20 @@ from .schema import (
     DelitModelType,
     EnvCode,
     EnvCodeType,
+    area_input,
+    coding_input,
     detail_transfer_input,
+    exposure_input,
+    gain_output,
     mask_input,
     mode_input,
     outside_input,
     schema,
     working_size_input,
+)
+
+NO_GAIN = (
+    "Delit Decode gives a gain only where the source is connected: it is the flat-lit image over the source."
 )
 
 
@@ -50,7 +61,8 @@ class DelitEncode(io.ComfyNode):
                     "vae", tooltip="A Wan 2.1 VAE, from “Load Wan VAE (Delit)” or core's “Load VAE”."
                 ),
                 io.Image.Input(
-                    "image", tooltip="sRGB-coded images in [0, 1], at least 64 pixels on each side."
+                    "image",
+                    tooltip="Images or plates, at least 64 pixels on each side; “coding” says how they are coded.",
                 ),
                 DelitModelType.Input(
                     "delit_model",
@@ -62,6 +74,8 @@ class DelitEncode(io.ComfyNode):
                 ),
                 working_size_input(),
                 mode_input(),
+                coding_input(),
+                exposure_input(),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The latent of the relit image, for “Delit Apply”.")],
         )
@@ -73,13 +87,23 @@ class DelitEncode(io.ComfyNode):
         image: torch.Tensor,
         working_size: int,
         mode: str,
+        coding: str = SRGB,
+        exposure: float = 0.0,
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
         codec, clip = ComfyVAE(vae), mode == CLIP
+        source = open_source(image, coding, exposure, together=clip)
         trained_at = delit_model.config.working_size if delit_model else None
-        z, framing = encode_images(codec, image, working_size or trained_at, clip)
+        z, framing = encode_images(codec, source, working_size or trained_at, clip)
         frames = len(image) if clip else None
-        notes = LatentNotes(framing, frames, vae_probe=codec.probe(), vae_name=codec.name)
+        notes = LatentNotes(
+            framing,
+            frames,
+            coding=coding,
+            exposure=source.exposure if source.is_plate else None,
+            vae_probe=codec.probe(),
+            vae_name=codec.name,
+        )
         return io.NodeOutput(make_latent(z, notes))
 
 
@@ -111,6 +135,13 @@ class DelitApply(io.ComfyNode):
                     "flat_latent", tooltip="The flat-lit image, for “Delit Decode” or “VAE Decode”."
                 ),
                 EnvCodeType.Output("env_code", tooltip="The lighting, for “Delit Decode Environment”."),
+                io.Mask.Output(
+                    "matte",
+                    tooltip=(
+                        "Where the heads see the subject, at the size that the network works at. “Delit Decode” "
+                        "refines it along the source's edges."
+                    ),
+                ),
             ],
         )
 
@@ -119,9 +150,13 @@ class DelitApply(io.ComfyNode):
         z, notes = open_latent(latent)
         if notes.vae_probe is not None:
             delit_model.verify_vae(notes.vae_probe, notes.vae_name)
-        z_flat, env_code, _ = delit_model.apply(z)
-        kept = replace(notes, relit=latent["samples"])
-        return io.NodeOutput(make_latent(z_flat, kept), EnvCode(env_code, notes.frames))
+        z_flat, env_code, matte = delit_model.apply(z)
+        kept = replace(notes, relit=latent["samples"], matte=matte if delit_model.config.matte else None)
+        return io.NodeOutput(
+            make_latent(z_flat, kept),
+            EnvCode(env_code, notes.frames, notes.exposure),
+            working_matte(matte, decoded_framing(z, notes), notes.frames),
+        )
 
 
 class DelitDecode(io.ComfyNode):
@@ -151,9 +186,21 @@ class DelitDecode(io.ComfyNode):
                 mask_input(),
                 detail_transfer_input(),
                 outside_input(),
+                area_input(),
             ],
             outputs=[
-                io.Image.Output("flat", tooltip="The flat-lit image: albedo under an even white light.")
+                io.Image.Output(
+                    "flat",
+                    tooltip=(
+                        "The flat-lit image: albedo under an even white light. Coded as the source is; without "
+                        "one, sRGB."
+                    ),
+                ),
+                io.Mask.Output(
+                    "matte",
+                    tooltip="Where the heads see the subject, refined along the source's edges where it is connected.",
+                ),
+                gain_output(),
             ],
         )
 
@@ -164,17 +211,37 @@ class DelitDecode(io.ComfyNode):
         flat_latent: dict,
         detail_transfer: bool,
         outside: str,
+        # Prompts from before there was a choice delit the whole picture.
+        area: str = "picture",
         source: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         codec = ComfyVAE(vae)
         z_flat, notes = open_latent(flat_latent)
         framing = decoded_framing(z_flat, notes)
-        reconstruction = None
-        if source is not None:
-            source, mask = fit_source(source, mask, framing, noted=notes.framing is not None)
-            if detail_transfer:
-                reconstruction = decode_pictures(codec, notes.needed_relit(), framing).to(source.device)
         flat = decode_pictures(codec, z_flat, framing)[: notes.frames]
-        flat = flat if source is None else flat.to(source.device)
-        return io.NodeOutput(finish(flat, source, reconstruction, mask, outside))
+        if source is None:
+            done = finish(flat, None, None, mask, outside)
+            matte = _matte_or_all(notes, framing, done.flat)
+            return io.NodeOutput(done.flat, matte, ExecutionBlocker(NO_GAIN))
+        source, mask = fit_source(source, mask, framing, noted=notes.framing is not None)
+        opened = open_source(source, notes.coding, exposure=notes.exposure)
+        reconstruction = None
+        if detail_transfer:
+            reconstruction = decode_pictures(codec, notes.needed_relit(), framing).to(source.device)
+        matte = _matte_or_all(notes, framing, source, opened)
+        if mask is None and area == "subject" and notes.matte is not None:
+            mask = matte
+        done = finish(flat.to(source.device), opened, reconstruction, mask, outside)
+        return io.NodeOutput(done.flat, matte, done.gain)
+
+
+def _matte_or_all(
+    notes: LatentNotes, framing: Framing, pictures: torch.Tensor, source: Source | None = None
+) -> torch.Tensor:
+    """The noted matte over pictures [B, H, W, C], refined where their source is there; else 1 everywhere."""
+    if notes.matte is None:
+        return torch.ones(pictures.shape[:3])
+    if source is None:
+        return working_matte(notes.matte, framing, notes.frames)
+    return picture_matte(notes.matte, source, framing)

@@ -128,7 +128,7 @@ def test_progress_counts_up_to_its_total(pipe):
 def test_unusable_pictures_are_refused_before_any_work(pipe):
     for images, told in (
         (torch.zeros(0, 64, 64, 3), "empty"),
-        (torch.full((1, 64, 64, 3), 7.0), "tone-mapped"),
+        (torch.full((1, 64, 64, 3), 7.0), "linear Rec.709"),
     ):
         with pytest.raises(DelitError, match=told):
             pipe(images)

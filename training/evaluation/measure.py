@@ -68,9 +68,9 @@ class Evaluator:
         z_truth, _ = encode_images(pipe.vae, truth, pipe.config.working_size)
         pictures = {
             "input": relit,
-            "flat_vae": finish(made, relit, None),
-            "flat": finish(made, relit, reconstruction, matte),
-            "flat_ceiling": finish(decode_pictures(pipe.vae, z_truth, framing), truth, None),
+            "flat_vae": finish(made, relit, None).flat,
+            "flat": finish(made, relit, reconstruction, matte).flat,
+            "flat_ceiling": finish(decode_pictures(pipe.vae, z_truth, framing), truth, None).flat,
         }
         true_code = encode_env(pair.env.clamp(max=MAX_RADIANCE)[None])
         lights = {"env": decode_light(env_code)[0].cpu(), "env_ceiling": decode_light(true_code)[0]}

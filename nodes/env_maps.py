@@ -137,8 +137,8 @@ class DelitSaveEnvMap(io.ComfyNode):
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
         shown = ui.PreviewImage(preview(env), cls=cls).as_dict()
-        folder, name, number, subfolder = _save_place(filename_prefix, env)
-        header = _header(cls.hidden, delit_model) if format == "exr" else None
+        folder, name, number, subfolder = save_place(filename_prefix, env)
+        header = header_strings(cls.hidden, delit_model) if format == "exr" else None
         depth = bit_depth if format == "exr" else "half"
         saved = []
         for offset, radiance in enumerate(env):
@@ -194,24 +194,24 @@ class DelitLoadEnvMap(io.ComfyNode):
     def validate_inputs(cls, file: str) -> bool | str:
         # Having this method with `file` lets a file pass that came after the server listed the folder.
         try:
-            return _input_file(file).is_file() or f"There is no {file} in the input folder."
+            return input_file(file).is_file() or f"There is no {file} in the input folder."
         except DelitError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, file: str, orientation: str) -> str:
-        state = _input_file(file).stat()
+        state = input_file(file).stat()
         return f"{file}:{orientation}:{state.st_size}:{state.st_mtime_ns}"
 
     @classmethod
     def execute(cls, file: str, orientation: str) -> io.NodeOutput:
         stored = None if orientation == AS_STORED else orientation
-        env = read_env_map(_input_file(file), stored).radiance[None]
+        env = read_env_map(input_file(file), stored).radiance[None]
         shown = preview(env)
         return io.NodeOutput(env, shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
-def _save_place(prefix: str, env: Tensor) -> tuple[str, str, int, str]:
+def save_place(prefix: str, env: Tensor) -> tuple[str, str, int, str]:
     """Folder, file name, first free number and subfolder for a prefix; refused outside the output folder."""
     output = folder_paths.get_output_directory()
     height, width = env.shape[1:3]
@@ -228,7 +228,7 @@ def _save_place(prefix: str, env: Tensor) -> tuple[str, str, int, str]:
         ) from error
 
 
-def _header(hidden: io.HiddenHolder, model: DelitModel | None) -> dict[str, str]:
+def header_strings(hidden: io.HiddenHolder, model: DelitModel | None) -> dict[str, str]:
     """Strings for an EXR: the heads' hash, and the graph unless ComfyUI runs with --disable-metadata."""
     header = {} if model is None else {WEIGHTS_ATTRIBUTE: model.sha256}
     if args.disable_metadata:
@@ -242,7 +242,7 @@ def _env_files() -> list[str]:
     return sorted(path.name for path in folder.glob("*") if path.suffix.lower() in ENV_SUFFIXES)
 
 
-def _input_file(name: str) -> Path:
+def input_file(name: str) -> Path:
     """The file that “sky.exr” or “env.exr [output]” stands for. DelitError outside ComfyUI's folders."""
     try:
         path = Path(os.path.abspath(folder_paths.get_annotated_filepath(name)))

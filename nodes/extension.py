@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .env_maps import DelitDecodeEnv, DelitLoadEnvMap, DelitSaveEnvMap
 from .loaders import DelitExamplePortrait, DelitLoadModel, DelitLoadWanVAE
+from .plates import DelitLoadPlate, DelitSavePlate
 from .portrait import DelitPortrait
 from .stages import DelitApply, DelitDecode, DelitEncode
 
@@ -24,5 +25,7 @@ class DelitExtension(ComfyExtension):
             DelitDecodeEnv,
             DelitSaveEnvMap,
             DelitLoadEnvMap,
+            DelitLoadPlate,
+            DelitSavePlate,
             DelitExamplePortrait,
         ]

@@ -184,12 +184,12 @@ def _linear_weights(old: int, new: int, wrap: bool) -> Tensor:
     return weights.scatter_add_(1, neighbours, torch.stack([1 - fraction, fraction], dim=1))
 
 
-ORIENTATIONS = ("delit", "blender", "openexr", "unreal", "nuke")
+ORIENTATIONS = ("delit", "blender", "openexr", "unreal", "nuke", "three.js")
 """Names of the orientation presets; `to_orientation` says what each one is."""
 
 # Where straight ahead of the camera (-Z in camera axes) lands in each preset, as u. None is mirrored.
 _AHEAD_U: Mapping[str, float] = MappingProxyType(
-    {"delit": 0.5, "blender": 0.25, "openexr": 0.0, "unreal": 0.75, "nuke": 0.5}
+    {"delit": 0.5, "blender": 0.25, "openexr": 0.0, "unreal": 0.75, "nuke": 0.5, "three.js": 0.25}
 )
 
 
@@ -198,7 +198,7 @@ def to_orientation(env: Tensor, preset: str) -> Tensor:
 
     With the result loaded unrotated, light comes from the same side as seen by a camera that looks along
     the program's own forward axis. Each preset is a shift of whole columns, so `from_orientation` undoes
-    it exactly; "blender" and "unreal" shift by a quarter, which needs a width that 4 divides.
+    it exactly; "blender", "unreal" and "three.js" shift by a quarter, which needs a width that 4 divides.
 
     preset    centre of map  right of centre  camera forward, right, up
     delit     -Z (ahead)     +X               -Z, +X, +Y, right-handed (this module's formula)
@@ -215,6 +215,9 @@ def to_orientation(env: Tensor, preset: str) -> Tensor:
               u = 1/2 + atan2(x, -y) / 2 pi. (It imports .exr as a flat texture: write .hdr.)
     nuke      -Z             +X               -Z, +X, +Y, right-handed: SphericalTransform, and a
               latlong rendered by a camera at rest, whose centre is the cube face -Z. Same as delit
+    three.js  +X             +Z              -Z, +X, +Y, right-handed: a texture with
+              EquirectangularReflectionMapping as scene.environment or background, which reads
+              u = 1/2 + atan2(z, x) / 2 pi, v (upwards) = 1/2 + asin(y) / pi
 
     Raises DelitError for an unknown preset or a width that cannot be shifted.
     """

@@ -23,7 +23,7 @@ from .schema import DelitModelType, EnvCode, EnvCodeType, env_pooling_input, sch
 AS_STORED = "as stored in the file"
 ORIENTATION_HELP = (
     "delit: the centre is straight ahead of the camera, behind the subject; right of it is the camera's "
-    "right. blender, openexr (also USD), unreal, nuke: turned so that the light comes from the same side "
+    "right. blender, openexr (also USD), unreal, nuke, three.js: turned so that the light comes from the same side "
     "there, with no rotation set."
 )
 
@@ -96,7 +96,7 @@ class DelitSaveEnvMap(io.ComfyNode):
                     default="delit/env",
                     tooltip=(
                         "Name in the output folder, with subfolders and tokens such as %year% if you "
-                        "like. A number is added; nothing is overwritten."
+                        "like. A number is added, as in env.0001.exr; nothing is overwritten."
                     ),
                 ),
                 io.Combo.Input(
@@ -137,13 +137,14 @@ class DelitSaveEnvMap(io.ComfyNode):
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
         shown = ui.PreviewImage(preview(env), cls=cls).as_dict()
-        folder, name, number, subfolder = save_place(filename_prefix, env)
+        folder, name, subfolder = save_place(filename_prefix, env)
+        number = _free_number(Path(folder), name)
         header = header_strings(cls.hidden, delit_model) if format == "exr" else None
         depth = bit_depth if format == "exr" else "half"
         saved = []
         for offset, radiance in enumerate(env):
             throw_exception_if_processing_interrupted()
-            file = f"{name}_{number + offset:05}_.{format}"
+            file = f"{name}.{number + offset:04}.{format}"
             path = os.path.join(folder, file)
             write_env_map(
                 path, radiance, bit_depth=depth, orientation=orientation, header=header, overwrite=False
@@ -211,12 +212,23 @@ class DelitLoadEnvMap(io.ComfyNode):
         return io.NodeOutput(env, shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
-def save_place(prefix: str, env: Tensor) -> tuple[str, str, int, str]:
-    """Folder, file name, first free number and subfolder for a prefix; refused outside the output folder."""
+def _free_number(folder: Path, name: str) -> int:
+    """The number after the last of this name, whatever the format; 1 where there is none."""
+    parts = (
+        path.name.removeprefix(f"{name}.").split(".")
+        for path in folder.glob("*")
+        if path.suffix in ENV_SUFFIXES
+    )
+    return 1 + max((int(part[0]) for part in parts if len(part) == 2 and part[0].isdecimal()), default=0)
+
+
+def save_place(prefix: str, env: Tensor) -> tuple[str, str, str]:
+    """Folder, file name and subfolder for a prefix; refused outside the output folder."""
     output = folder_paths.get_output_directory()
     height, width = env.shape[1:3]
     try:
-        return folder_paths.get_save_image_path(prefix, output, width, height)[:4]
+        folder, name, _, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
+        return folder, name, subfolder
     except OSError as error:
         raise DelitError(
             f"Cannot save to “{prefix}”: {error}. Check that the output folder can be written."

@@ -215,7 +215,7 @@ class DelitSavePlate(io.ComfyNode):
         rgb, alpha = _split_alpha(images, alpha)
         pixels, written_coding = _as_written(rgb, coding, linear=suffix == ".exr")
         headers = _headers(plate_info, len(pixels))
-        folder, name, _, subfolder = save_place(filename_prefix, images)
+        folder, name, subfolder = save_place(filename_prefix, images)
         version = _free_version(Path(folder), name)
         extra = header_strings(cls.hidden, delit_model) if suffix == ".exr" else {}
         bar = ProgressBar(len(pixels))

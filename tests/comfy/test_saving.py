@@ -29,7 +29,7 @@ def test_an_exr_comes_back_exactly(server: ComfyServer, bit_depth: str) -> None:
     graph["save"]["inputs"]["delit_model"] = ["model", 0]
     run = server.run(graph)
     assert run.error is None
-    names = [f"{bit_depth}_0000{number}_.exr" for number in (1, 2)]
+    names = [f"{bit_depth}.000{number}.exr" for number in (1, 2)]
     assert sorted(path.name for path in (server.output / "maps").glob(f"{bit_depth}*")) == names
     expected = ENV.astype(np.float16).astype(np.float32) if bit_depth == "half" else ENV
     for name, radiance in zip(names, expected, strict=True):
@@ -48,7 +48,7 @@ def test_a_saved_map_is_loaded_the_same(server: ComfyServer) -> None:
         server.run(graphs.save_env(server, ENV[:1], "loop", bit_depth="float", orientation="unreal")).error
         is None
     )
-    (server.output / "loop_00001_.exr").rename(server.input / "loop.exr")
+    (server.output / "loop.0001.exr").rename(server.input / "loop.exr")
     assert server.run(load_env("loop.exr")).error is None
     np.testing.assert_array_equal(server.dumped("env.npy"), ENV[:1])
 
@@ -58,8 +58,8 @@ def test_saving_twice_overwrites_nothing(server: ComfyServer) -> None:
         env = ENV[:1] + run
         assert server.run(graphs.save_env(server, env, "twice/env", format="hdr")).error is None
     assert sorted(path.name for path in (server.output / "twice").iterdir()) == [
-        "env_00001_.hdr",
-        "env_00002_.hdr",
+        "env.0001.hdr",
+        "env.0002.hdr",
     ]
 
 

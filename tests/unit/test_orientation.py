@@ -71,6 +71,11 @@ def nuke(x: float, y: float, z: float) -> tuple[float, float]:
     return 0.5 + angle_to_the_right / math.tau, 0.5 - elevation / math.pi
 
 
+def three_js(x: float, y: float, z: float) -> tuple[float, float]:
+    # EquirectUV of three.js (the nodes' and the old shader chunk's alike); v is upwards.
+    return math.atan2(z, x) / math.tau + 0.5, 1 - (math.asin(y) / math.pi + 0.5)
+
+
 def delit(x: float, y: float, z: float) -> tuple[float, float]:
     # DESIGN section 5, d = (cos t sin p, sin t, -cos t cos p), solved for the angles.
     return 0.5 + math.atan2(x, -z) / math.tau, 0.5 - math.asin(y) / math.pi
@@ -83,6 +88,7 @@ PROGRAMS = {
     "openexr": Program(**Y_UP, lookup=openexr),
     "unreal": Program(forward=(1, 0, 0), right=(0, 1, 0), up=(0, 0, 1), lookup=unreal),
     "nuke": Program(**Y_UP, lookup=nuke),
+    "three.js": Program(**Y_UP, lookup=three_js),
 }
 
 

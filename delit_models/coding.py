@@ -81,7 +81,7 @@ def open_source(
     stops: float = 0.0,
     *,
     together: bool = False,
-    exposure: Tensor | None = None,
+    metered: Tensor | None = None,
 ) -> Source:
     """Check pictures and make the display copy of plates.
 
@@ -90,7 +90,7 @@ def open_source(
         coding: which of the two, and in which primaries.
         stops: how much brighter than it chooses itself the network is to see a plate.
         together: one exposure for all of them, so that the frames of a shot do not flicker.
-        exposure: [B] or [1], the factors themselves, where they were chosen before.
+        metered: [B] or [1], the factors that it chooses, where that was done before.
 
     Raises:
         DelitError: for another coding, and for pictures that images.check_images refuses.
@@ -102,10 +102,10 @@ def open_source(
         return Source(rgb, rgb, coding, torch.ones(len(rgb)))
     rgb = three_channels(images)
     linear = to_rec709(rgb, coding)
-    if exposure is None:
+    if metered is None:
         parts = [linear] if together else linear.split(1)
-        exposure = torch.tensor([plate_exposure(part) for part in parts]) * 2.0**stops
-    exposure = exposure[torch.arange(len(rgb)).clamp(max=len(exposure) - 1)]
+        metered = torch.tensor([plate_exposure(part) for part in parts])
+    exposure = metered[torch.arange(len(rgb)).clamp(max=len(metered) - 1)] * 2.0**stops
     display = linear_to_srgb(roll_off((linear * _factor(exposure).to(linear)).clamp(min=0)))
     return Source(rgb, display, coding, exposure)
 

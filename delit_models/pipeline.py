@@ -58,6 +58,7 @@ class DelitOptions:
         env_pooling: for clips, one map for the shot ("shot") or one a frame ("frame").
         coding: how the pictures are coded: "sRGB" in [0, 1], or a linear plate without an upper bound.
         exposure: stops that the network is to see a plate brighter than it is exposed by itself.
+        metered: the factor that plates are exposed by before that; None meters each still, or the whole clip.
     """
 
     working_size: int = 0
@@ -68,6 +69,7 @@ class DelitOptions:
     env_pooling: EnvPooling = "shot"
     coding: Coding = SRGB
     exposure: float = 0.0
+    metered: float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ class DelitPipeline:
         if images.ndim == 4 and images.shape[0] > 1 and not options.clip:
             return self._one_by_one(images, mask, options, progress)
         step = _Steps(progress, 4 if options.detail_transfer else 3)
-        source = open_source(images, options.coding, options.exposure, together=options.clip)
+        metered = None if options.metered is None else torch.tensor([options.metered])
+        source = open_source(images, options.coding, options.exposure, together=options.clip, metered=metered)
         z, framing = encode_images(self.vae, source, self._longest_side(options), options.clip)
         step()
         z_flat, env_code, cell_matte = self.heads(z)

@@ -164,7 +164,6 @@ def read_plate(path: str | os.PathLike) -> Plate:
         raise DelitError(
             f"{file} holds values that are NaN or infinite, the first at row {row}, column {column}. Repair them first."
         )
-    match = _NUMBERED.match(file.name)
     window = Window(spec.x, spec.y, spec.full_x, spec.full_y, spec.full_width, spec.full_height)
     whole = window == Window(0, 0, 0, 0, spec.width, spec.height)
     attributes = tuple(
@@ -172,7 +171,7 @@ def read_plate(path: str | os.PathLike) -> Plate:
         for attribute in spec.extra_attribs
         if not attribute.name.startswith(_STORAGE)
     )
-    header = PlateHeader(int(match["frame"]) if match else None, None if whole else window, attributes)
+    header = PlateHeader(frame_number(file), None if whole else window, attributes)
     return Plate(
         torch.from_numpy(np.ascontiguousarray(pixels[..., color])),
         None if alpha is None else torch.from_numpy(np.ascontiguousarray(pixels[..., alpha])),
@@ -223,6 +222,12 @@ def write_plate(
 def numbered_name(prefix: str, version: int, frame: int, suffix: str) -> str:
     """`prefix_v001.1001.exr`: the frame's number before the suffix, four digits at least, as compositors read it."""
     return f"{prefix}_v{version:03}.{frame:04}{suffix}"
+
+
+def frame_number(path: Path) -> int | None:
+    """The number at the end of a file's name, before its suffix."""
+    match = _NUMBERED.match(path.name)
+    return int(match["frame"]) if match else None
 
 
 def _hashed(name: str) -> str:

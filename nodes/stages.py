@@ -225,7 +225,7 @@ class DelitDecode(io.ComfyNode):
             matte = _matte_or_all(notes, framing, done.flat)
             return io.NodeOutput(done.flat, matte, ExecutionBlocker(NO_GAIN))
         source, mask = fit_source(source, mask, framing, noted=notes.framing is not None)
-        opened = open_source(source, notes.coding, exposure=notes.exposure)
+        opened = open_source(source, notes.coding, metered=notes.exposure)
         reconstruction = None
         if detail_transfer:
             reconstruction = decode_pictures(codec, notes.needed_relit(), framing).to(source.device)

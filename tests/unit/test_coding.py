@@ -72,7 +72,7 @@ def test_exposure_of_a_plate_changes_nothing_but_itself(stops, coding):
     """The same shot, some stops brighter, gives the same gain; and the flat plate is plate times gain."""
     linear = from_rec709(srgb_to_linear(_picture(3)), coding) * 0.8
     metered = open_source(linear, coding)
-    shifted = open_source(linear * 2**stops, coding, exposure=metered.exposure * 2**-stops)
+    shifted = open_source(linear * 2**stops, coding, metered=metered.exposure * 2**-stops)
     torch.testing.assert_close(shifted.display, metered.display, rtol=0, atol=1e-4)
     flat, reconstruction = _network(metered.display)
     one, two = finish(flat, metered, reconstruction), finish(flat, shifted, reconstruction)
@@ -93,7 +93,7 @@ def test_highlights_keep_their_range_and_their_detail():
     plate = srgb_to_linear(_picture(7))
     plate[:, 20:40, 60:80] = 12.0
     plate[:, 20:40:2, 60:80] = 9.0
-    opened = open_source(plate, "linear Rec.709", exposure=torch.ones(1))
+    opened = open_source(plate, "linear Rec.709", metered=torch.ones(1))
     assert opened.display.max() <= 1
     _, reconstruction = _network(opened.display)
     unchanged = finish(reconstruction, opened, reconstruction)

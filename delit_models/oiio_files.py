@@ -6,14 +6,20 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import OpenImageIO as oiio
 
 from .errors import DelitError
+from .lazy_openimageio import is_installed, oiio
+
+if TYPE_CHECKING:
+    from OpenImageIO import ImageSpec
 
 HDR_FORMATS = ("openexr", "hdr")
 """OpenImageIO's names of the formats that hold linear light."""
+
+HDR_SUFFIXES = (".exr", ".hdr")
 
 Attribute = str | int | float | tuple[float, ...]
 
@@ -42,7 +48,10 @@ def existing_file(path: str | os.PathLike) -> Path:
 
 
 def pixel_type_of(path: Path) -> tuple[str, str]:
-    """(format name, stored pixel type) from a file's header; ("", "") where OpenImageIO cannot read it."""
+    """(format name, stored pixel type) from a file's header; ("", "") where OpenImageIO cannot read it or is not there
+    (Pillow reads ordinary pictures without it)."""
+    if not is_installed() and path.suffix.lower() not in HDR_SUFFIXES:
+        return "", ""
     image_input = oiio.ImageInput.open(str(path))
     if image_input is None:
         oiio.geterror()  # Left unread, the message would be printed when Python exits.
@@ -86,7 +95,7 @@ def read_pixels(path: str | os.PathLike) -> OiioImage:
     )
 
 
-def _upright(pixels: np.ndarray, spec: oiio.ImageSpec) -> np.ndarray:
+def _upright(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
     """Undo the stored orientation (EXIF and TIFF 6.0: 1 to 8 say where the first row and column belong)."""
     orientation = spec.get_int_attribute("Orientation", 1)
     if orientation >= 5:

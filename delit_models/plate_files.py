@@ -10,17 +10,20 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import OpenImageIO as oiio
 import torch
 from torch import Tensor
 
 from .atomic_write import atomic_write
 from .coding import CHROMATICITIES, SRGB, Coding
 from .errors import DelitError
+from .lazy_openimageio import oiio
 from .oiio_files import existing_file
+
+if TYPE_CHECKING:
+    from OpenImageIO import ImageSpec
 
 PLATE_SUFFIXES = (".exr", ".tif", ".tiff", ".png")
 PIXEL_TYPES = {
@@ -249,7 +252,7 @@ def _channels(names: tuple[str, ...], file: Path) -> tuple[list[int], int | None
     )
 
 
-def _coding_of(spec: oiio.ImageSpec) -> Coding | None:
+def _coding_of(spec: ImageSpec) -> Coding | None:
     if str(spec.format) not in ("half", "float", "double"):
         return SRGB
     stored = spec.getattribute("chromaticities")
@@ -284,7 +287,7 @@ def _check_writable(
 
 def _spec(
     shape: torch.Size, pixel_type: str, coding: Coding | None, header: PlateHeader, extra: dict[str, str]
-) -> oiio.ImageSpec:
+) -> ImageSpec:
     height, width, count = shape
     spec = oiio.ImageSpec(width, height, count, pixel_type)
     spec.channelnames = ("R", "G", "B", "A")[:count]
@@ -307,7 +310,7 @@ def _spec(
     return spec
 
 
-def _write(path: Path, pixels: np.ndarray, spec: oiio.ImageSpec) -> None:
+def _write(path: Path, pixels: np.ndarray, spec: ImageSpec) -> None:
     # The file is complete only once the writer is gone, not at close(): it must not outlive this call.
     writer = oiio.ImageOutput.create(str(path))
     if writer is None or not writer.open(str(path), spec):

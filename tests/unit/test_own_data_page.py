@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ def my_captures():
 def my_pairs(tmp_path, monkeypatch) -> Path:
     (example,) = blocks("python")
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, str(PAGE), "exec"), {"my_captures": my_captures})
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    runpy.run_path(str(tmp_path / "example.py"), {"my_captures": my_captures})
     return tmp_path / "my_pairs"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .env_maps import DelitDecodeEnv, DelitLoadEnvMap, DelitSaveEnvMap
+from .light import DelitEnvMapTransform, DelitKeyLight
 from .loaders import DelitExamplePortrait, DelitLoadModel, DelitLoadWanVAE
 from .portrait import DelitPortrait
 from .stages import DelitApply, DelitDecode, DelitEncode
@@ -25,4 +26,6 @@ class DelitExtension(ComfyExtension):
             DelitSaveEnvMap,
             DelitLoadEnvMap,
             DelitExamplePortrait,
+            DelitKeyLight,
+            DelitEnvMapTransform,
         ]

@@ -21,6 +21,8 @@ NODES = {
     "DelitSaveEnvMap",
     "DelitLoadEnvMap",
     "DelitExamplePortrait",
+    "DelitKeyLight",
+    "DelitEnvMapTransform",
 }
 WORKFLOWS = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 LANGUAGES = ("en", "zh")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .env_maps import DelitDecodeEnv, DelitLoadEnvMap, DelitSaveEnvMap
+from .light import DelitEnvMapTransform, DelitKeyLight
 from .loaders import DelitExamplePortrait, DelitLoadModel, DelitLoadWanVAE
 from .plates import DelitLoadPlate, DelitSavePlate
 from .portrait import DelitPortrait
@@ -28,4 +29,6 @@ class DelitExtension(ComfyExtension):
             DelitLoadPlate,
             DelitSavePlate,
             DelitExamplePortrait,
+            DelitKeyLight,
+            DelitEnvMapTransform,
         ]

@@ -23,6 +23,8 @@ NODES = {
     "DelitExamplePortrait",
     "DelitLoadPlate",
     "DelitSavePlate",
+    "DelitKeyLight",
+    "DelitEnvMapTransform",
 }
 WORKFLOWS = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 LANGUAGES = ("en", "zh")

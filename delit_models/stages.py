@@ -224,7 +224,8 @@ def decode_light(
     radiance = decode_env(rearrange(env_code.float(), "b t c h w -> (b t) c h w"))
     light = rearrange(radiance, "(b t) c h w -> b t h w c", b=batch)
     if pooling == "shot":
-        return light.quantile(0.5, dim=1)
+        # Row by row: older torch refuses the quantile of more than 16 million values, 680 frames.
+        return torch.cat([row.quantile(0.5, dim=1) for row in light.split(1, dim=2)], dim=1)
     smooth = torch.einsum("st, b t h w c -> b s h w c", _smoothing_matrix(latent_frames).to(light), light)
     index = (torch.arange(frames or 1 + FRAMES_PER_LATENT * (latent_frames - 1)) + 3) // FRAMES_PER_LATENT
     return rearrange(smooth[:, index], "b t h w c -> (b t) h w c")

@@ -65,6 +65,11 @@ class Source:
     def is_plate(self) -> bool:
         return self.coding != SRGB
 
+    def only(self, index: int) -> Source:
+        """One of the pictures."""
+        one = slice(index, index + 1)
+        return Source(self.coded[one], self.display[one], self.coding, self.exposure[one])
+
     def linear(self) -> Tensor:
         """[B, H, W, 3] in linear light and the coding's own primaries, exposed as `display` is; of a plate
         without bounds."""

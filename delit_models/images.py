@@ -146,17 +146,27 @@ def check_mask(mask: Tensor, images: Tensor) -> Tensor:
     Raises:
         DelitError: if its batch is neither 1 nor the pictures', or a value is not finite.
     """
-    mask = mask[None] if mask.ndim == 2 else mask
     batch = images.shape[0]
+    mask = check_mask_shape(mask, batch)
+    if not torch.isfinite(mask).all():
+        raise DelitError("The mask holds values that are NaN or infinite.")
+    fitted = resize_area(mask[:, None].float(), tuple(images.shape[1:3]))
+    return fitted.clamp(0, 1).expand(batch, -1, -1, -1)
+
+
+def check_mask_shape(mask: Tensor, batch: int) -> Tensor:
+    """A mask [h, w] or [B, h, w] for a batch of pictures → [1 | batch, h, w].
+
+    Raises:
+        DelitError: if its batch is neither 1 nor the pictures'.
+    """
+    mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or mask.shape[0] not in (1, batch):
         raise DelitError(
             f"The mask has shape {tuple(mask.shape)} but there are {batch} images; give one mask, or one for each "
             "image, as [batch, height, width]."
         )
-    if not torch.isfinite(mask).all():
-        raise DelitError("The mask holds values that are NaN or infinite.")
-    fitted = resize_area(mask[:, None].float(), tuple(images.shape[1:3]))
-    return fitted.clamp(0, 1).expand(batch, -1, -1, -1)
+    return mask
 
 
 def apply_mask(flat: Tensor, source: Tensor, mask: Tensor | None, outside: Outside) -> Tensor:

@@ -4,6 +4,7 @@ one at a time. A VAE here is anything with `encode` and `decode`: our WanVAE, or
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -17,7 +18,7 @@ from .color import linear_to_srgb, srgb_to_linear
 from .detail_transfer import change_light, refine_matte, resize_area
 from .env_codec import decode_env
 from .errors import DelitError
-from .images import VAE_STRIDE, Framing, Outside, apply_mask, check_mask
+from .images import VAE_STRIDE, Framing, Outside, apply_mask, check_mask, check_mask_shape
 
 # A causal Wan VAE takes clips of 4n + 1 frames to n + 1 latent frames.
 FRAMES_PER_LATENT = 4
@@ -125,13 +126,41 @@ def finish(
             f"The latent decodes to {flat.shape[0]} images, but the source has {count}. Connect the source that "
             "was encoded into this latent."
         )
-    changed, gain = _changed(flat[:count], source, None if reconstruction is None else reconstruction[:count])
+    masks = None if mask is None else check_mask_shape(mask, count)
+    # One at a time: the buffers at full size are many times as large as the results.
+    parts = (
+        _finish_one(
+            flat[index : index + 1],
+            source.only(index),
+            None if reconstruction is None else reconstruction[index : index + 1],
+            None if masks is None else masks[index % len(masks)][None],
+            outside,
+        )
+        for index in range(count)
+    )
+    return Finished(*_gathered(parts, count))
+
+
+def _gathered(parts: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, ...]:
+    """`count` tuples of [1, …] → tensors [count, …], without holding all the parts beside them."""
+    whole: tuple[Tensor, ...] = ()
+    for index, part in enumerate(parts):
+        whole = whole or tuple(tensor.new_empty(count, *tensor.shape[1:]) for tensor in part)
+        for tensor, one in zip(whole, part, strict=True):
+            tensor[index] = one[0]
+    return whole
+
+
+def _finish_one(
+    flat: Tensor, source: Source, reconstruction: Tensor | None, mask: Tensor | None, outside: Outside
+) -> tuple[Tensor, Tensor]:
+    changed, gain = _changed(flat, source, reconstruction)
     fitted_mask = None if mask is None else check_mask(mask, source.coded)
     if fitted_mask is not None:
         gain = 1 + rearrange(fitted_mask, "b 1 h w -> b h w 1") * (gain - 1)
     original = rearrange(source.coded, "b h w c -> b c h w")
     masked = apply_mask(rearrange(changed, "b h w c -> b c h w"), original, fitted_mask, outside)
-    return Finished(rearrange(masked, "b c h w -> b h w c"), gain)
+    return rearrange(masked, "b c h w -> b h w c"), gain
 
 
 def _changed(flat: Tensor, source: Source, reconstruction: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -186,9 +215,10 @@ def picture_matte(matte: Tensor, source: Source | Tensor, framing: Framing | Non
     Returns:
         [B, H, W] in [0, 1], refined along the pictures' edges.
     """
-    rgb = _opened(source).display
+    rgb = rearrange(_opened(source).display, "b h w c -> b c h w")
     at_work = working_matte(matte.to(rgb.device), framing, len(rgb))[:, None]
-    return refine_matte(at_work, rearrange(rgb, "b h w c -> b c h w"))[:, 0]
+    pairs = zip(at_work.split(1), rgb.split(1), strict=True)
+    return _gathered(((refine_matte(one, picture)[:, 0],) for one, picture in pairs), len(rgb))[0]
 
 
 def decode_light(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from einops import rearrange
@@ -160,3 +162,10 @@ def test_batches_drawn_ahead_are_those_of_their_steps(drawn):
         assert len(batches) == 3
         for step, batch in enumerate(batches, start=3):
             assert torch.equal(batch.z, drawn.batch(step).z)
+
+
+def test_a_process_that_draws_ahead_inherits_no_lock(drawn, monkeypatch):
+    """OpenImageIO's threads hold locks now and then: with forked processes a run of hours waited for ever."""
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("a worker process is forked"))
+    (batch,) = StepsAhead(drawn, 3, 4).stream(1)
+    assert torch.equal(batch.z, drawn.batch(3).z)

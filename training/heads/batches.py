@@ -63,9 +63,17 @@ class StepsAhead(Dataset[LatentPair]):
         return self.source.batch(self.first + number, self.rank, self.world)
 
     def stream(self, workers: int) -> Iterator[LatentPair]:
-        """All of them in order, made ahead by so many other processes."""
-        ahead = {} if workers == 0 else {"prefetch_factor": 4, "worker_init_fn": _start_worker}
-        return iter(DataLoader(self, batch_size=None, num_workers=workers, **ahead))
+        """All of them in order, made ahead by so many other processes.
+
+        The processes are started afresh: a forked one would hold the locks that OpenImageIO's threads held in this one
+        at that moment, and wait for ever for the first file.
+        """
+        ahead = {
+            "multiprocessing_context": "spawn",
+            "prefetch_factor": 4,
+            "worker_init_fn": _start_worker,
+        }
+        return iter(DataLoader(self, batch_size=None, num_workers=workers, **(ahead if workers else {})))
 
 
 def _start_worker(number: int) -> None:

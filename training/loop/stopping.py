@@ -33,5 +33,6 @@ class StopRequest:
 
 
 def leave_stopping_to_the_main_process(_worker: int = 0) -> None:
-    """For worker processes, which a terminal's Ctrl-C reaches as well."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """For worker processes, which a terminal's Ctrl-C and a cluster's SIGTERM reach as well."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -37,9 +37,16 @@ def put_behind(light: Tensor, mask: Tensor, behind: Tensor) -> Tensor:
     subject = (light - (1 - mask) * what_is_behind(light, mask)).clamp(min=0)
     # A mask has 256 steps: of a background a hundred times as bright, half a step would shine on as a fringe.
     covered = light * (mask > _COVERED)
-    nearby = F.max_pool2d(covered[None], _FRINGE, stride=1, padding=_FRINGE // 2)[0]
+    nearby = _brightest_within(covered, _FRINGE)
     subject = torch.where(mask > _COVERED, subject, torch.minimum(subject, _BRIGHTER * mask * nearby))
     return subject + (1 - mask) * behind
+
+
+def _brightest_within(picture: Tensor, width: int) -> Tensor:
+    """Each channel's largest value in the square of an odd width around a pixel: along rows, then columns, which is the
+    same as the square at once and ten times as fast."""
+    rows = F.max_pool2d(picture[None], (1, width), stride=1, padding=(0, width // 2))
+    return F.max_pool2d(rows, (width, 1), stride=1, padding=(width // 2, 0))[0]
 
 
 def _fill(picture: Tensor, known: Tensor) -> Tensor:

@@ -11,12 +11,14 @@ from delit_models.color import linear_to_srgb, luminance, srgb_to_linear
 from tests.unit.test_latent_cache import PairsInMemory
 from training.augment.backgrounds import put_behind
 from training.augment.clutter import clutter
+from training.augment.dyes import DyeConfig, draw_dye
 from training.augment.photography import PhotographyConfig
 from training.augment.variants import AugmentConfig, companions_of, unchanged, vary
 from training.data.pairs import Pair
 
 SIZE = 32
 AS_RENDERED = PhotographyConfig(share=0.0)
+UNDYED = DyeConfig(share=0.0)
 OWN_BACKGROUND = (1.0, 0.0, 0.0, 0.0)
 
 
@@ -42,7 +44,9 @@ def test_picture_and_environment_stay_one_light(seed, count):
     """A wall of albedo 0.5 shows half the radiance of an even light around it, however many lights are mixed."""
     pairs = PairsInMemory([wall(0.5 * level, level) for level in (0.1, 0.2, 0.05, 0.3)], "aaaa")
     shares = tuple(float(place == count) for place in range(4))
-    config = AugmentConfig(lights=shares, photography=AS_RENDERED, background=OWN_BACKGROUND, exposure=0.1)
+    config = AugmentConfig(
+        lights=shares, photography=AS_RENDERED, background=OWN_BACKGROUND, exposure=0.1, dyes=UNDYED
+    )
     variant = vary(pairs, 1, [0, 1, 2, 3], config, seeded(seed))
     assert int((variant.gains.sum(dim=1) > 0).sum()) == count + 1
     shown = srgb_to_linear(variant.relit).mean(dim=(1, 2))
@@ -56,7 +60,7 @@ def test_light_that_was_clipped_comes_back_when_it_is_exposed_for():
     pairs = PairsInMemory([wall(2.0, 4.0)], "a")
     config = AugmentConfig(
         metered=1.0, exposure=0.0, white_balance=0.0, white_balanced=0.0, photography=AS_RENDERED,
-        background=OWN_BACKGROUND,
+        background=OWN_BACKGROUND, dyes=UNDYED,
     )  # fmt: skip
     variant = vary(pairs, 0, [0], config, seeded(0))
     shown = srgb_to_linear(variant.relit).mean()
@@ -85,7 +89,7 @@ def test_the_target_has_the_background_that_the_picture_has(kind):
     pair = Pair(linear_to_srgb(linear), flat, mask, torch.ones(3, 128, 256), linear)
     pairs = PairsInMemory([pair, wall(0.1, 0.2)], "ab")
     background = tuple(float(place == kind) for place in range(4))
-    config = AugmentConfig(closest_crop=1.0, photography=AS_RENDERED, background=background)
+    config = AugmentConfig(closest_crop=1.0, photography=AS_RENDERED, background=background, dyes=UNDYED)
     variant = vary(pairs, 0, [0], config, seeded(7))
     outside = (variant.mask == 0).expand(3, -1, -1)
     torch.testing.assert_close(variant.target[outside], variant.relit[outside], atol=2e-3, rtol=0)
@@ -95,13 +99,52 @@ def test_the_target_has_the_background_that_the_picture_has(kind):
 
 def test_the_look_is_on_both_and_the_noise_on_one():
     pairs = PairsInMemory([wall(0.2, 0.4)], "a")
-    looks = PhotographyConfig(share=1.0, contrast=0.5, saturation=0.5, iso=(3200.0, 3200.0))
+    looks = PhotographyConfig(share=1.0, contrast=(0.0, 0.5), saturation=(0.0, 0.5), iso=(3200.0, 3200.0))
     targets = set()
     for seed in range(4):
         variant = vary(pairs, 0, [0], AugmentConfig(photography=looks), seeded(seed))
         targets.add(round(float(variant.target.mean()), 4))
         assert variant.target.std(dim=(1, 2)).max() < 1e-4 < variant.relit.std(dim=(1, 2)).min()
     assert len(targets) == 4
+
+
+@given(seed=st.integers(0, 2**31))
+def test_a_dye_is_another_albedo_in_the_same_light(seed):
+    """Half the subject is dyed, the other half, of another hue, is not; the light does not change."""
+    albedo = torch.zeros(3, SIZE, SIZE)
+    albedo[..., :16] = torch.tensor((0.2, 0.3, 0.5))[:, None, None]
+    albedo[..., 16:] = torch.tensor((0.1, 0.6, 0.2))[:, None, None]
+    mask = torch.ones(1, SIZE, SIZE)
+    pair = Pair(
+        linear_to_srgb(0.5 * albedo),
+        linear_to_srgb(albedo),
+        mask,
+        torch.full((3, 128, 256), 0.5),
+        0.5 * albedo,
+    )
+    pairs = PairsInMemory([pair], "a")
+    config = AugmentConfig(
+        closest_crop=1.0, metered=0.0, exposure=0.0, white_balance=0.0, white_balanced=0.0,
+        photography=AS_RENDERED, background=OWN_BACKGROUND, dyes=DyeConfig(share=1.0),
+    )  # fmt: skip
+    variant = vary(pairs, 0, [0], config, seeded(seed))
+    relit, flat = (srgb_to_linear(x) for x in (variant.relit, variant.target))
+    torch.testing.assert_close(relit, 0.5 * flat, rtol=2e-3, atol=1e-4)
+    assert flat.max() <= 0.9 + 1e-3
+    now, before = flat, albedo.flip(-1) if variant.mirrored else albedo
+    changed = ((now / before).log2().abs() > 0.05).any(dim=0)
+    assert not (changed[:, :16].any() and changed[:, 16:].any())
+    assert torch.equal(variant.env(pairs), pair.env)
+
+
+def test_skin_is_hardly_dyed_and_cloth_is():
+    mask = torch.ones(1, 4, 4)
+    skin, cloth = (torch.tensor(x)[:, None, None].expand(3, 4, 4) for x in ((0.5, 0.3, 0.2), (0.1, 0.3, 0.6)))
+    stops = {}
+    for name, material in (("skin", skin), ("cloth", cloth)):
+        dyes = [draw_dye(material, mask, DyeConfig(share=1.0), seeded(seed)) for seed in range(200)]
+        stops[name] = torch.stack(dyes).log2().abs()
+    assert stops["skin"].quantile(0.98) < 0.4 < 4 < stops["cloth"].max()
 
 
 def test_a_variant_is_the_same_for_the_same_seed_and_an_unchanged_one_is_the_pair():

@@ -48,8 +48,9 @@ class PhotographyConfig:
         motion: longest path of a shaken camera, as a share of the shorter side.
         vignetting: largest loss of light in the corners, in stops.
         iso: lowest and highest sensitivity; every stop between them is as likely.
-        contrast: standard deviation of the change of contrast, in stops (1 doubles the slope at mid grey).
-        saturation: standard deviation of the change of saturation, in stops.
+        contrast: mean and standard deviation of the change of contrast, in stops (1 doubles the slope at mid grey);
+            cameras' own pictures have more of it than the plain coding of light.
+        saturation: mean and standard deviation of the change of saturation, in stops.
         toe, shoulder: largest change, either way, of the tone curve's slope at black and at white, below 1.
         sharpening: largest amount of the unsharp mask, as a factor on what it brings out.
         smallest_scale: the smallest size that a picture is stored at before it is enlarged again, as a share.
@@ -61,8 +62,8 @@ class PhotographyConfig:
     motion: float = 0.006
     vignetting: float = 0.6
     iso: tuple[float, float] = (100.0, 3200.0)
-    contrast: float = 0.2
-    saturation: float = 0.25
+    contrast: tuple[float, float] = (0.2, 0.25)
+    saturation: tuple[float, float] = (0.2, 0.3)
     toe: float = 0.35
     shoulder: float = 0.35
     sharpening: float = 0.8
@@ -73,9 +74,14 @@ class PhotographyConfig:
         for name in ("share", "toe", "shoulder"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DelitError(f"{name} of the photography is {getattr(self, name)}; give 0 to 1.")
-        for name in ("defocus", "motion", "vignetting", "contrast", "saturation", "sharpening"):
+        for name in ("defocus", "motion", "vignetting", "sharpening"):
             if not getattr(self, name) >= 0:
                 raise DelitError(f"{name} of the photography is {getattr(self, name)}; give 0 or more.")
+        for name in ("contrast", "saturation"):
+            if not getattr(self, name)[1] >= 0:
+                raise DelitError(
+                    f"{name} of the photography is {getattr(self, name)}; the second is a deviation, 0 or more."
+                )
         if not 0 < self.smallest_scale <= 1:
             raise DelitError(f"smallest_scale is {self.smallest_scale}; give more than 0, at most 1.")
         if not 0 < self.iso[0] <= self.iso[1]:
@@ -100,8 +106,8 @@ class Look:
     @classmethod
     def draw(cls, config: PhotographyConfig, generator: torch.Generator) -> Look:
         contrast, saturation = (
-            2 ** (spread * float(torch.randn((), generator=generator)))
-            for spread in (config.contrast, config.saturation)
+            2 ** (mean + deviation * float(torch.randn((), generator=generator)))
+            for mean, deviation in (config.contrast, config.saturation)
         )
         toe, shoulder = (_uniform(-most, most, generator) for most in (config.toe, config.shoulder))
         return cls(contrast, toe, shoulder, saturation)

@@ -1,4 +1,4 @@
-"""Variants of a pair: the same subject in other light, mirrored, re-exposed, cropped closer, photographed.
+"""Variants of a pair: the same subject in other light, dyed, mirrored, re-exposed, cropped closer, photographed.
 
 Each change keeps the pair true. Up to four of the subject's lights are mixed in random colours (light adds up, and so
 do environments); exposure and white balance change picture and environment alike; crops and mirrors change all. All
@@ -20,9 +20,10 @@ from training.data.pairs import Pair, Pairs
 
 from .backgrounds import put_behind, what_is_behind
 from .clutter import clutter
+from .dyes import DyeConfig, draw_dye
 from .photography import Look, PhotographyConfig, defocus, photograph
 
-VARIANTS_VERSION = 2
+VARIANTS_VERSION = 3
 """Raised whenever the same settings and seed give other variants, so that no cache mixes the two."""
 
 MOST_LIGHTS = 4
@@ -46,7 +47,7 @@ class AugmentConfig:
         closest_crop: the smallest part of the picture's side that a crop keeps.
         background: how likely what is behind the subject stays, is out of focus, is that of another pair, or clutter.
         background_blur: largest radius of what is out of focus, as a share of the picture's shorter side.
-        photography: what cameras do to the relit picture after that.
+        dyes: other materials of the subject. photography: what cameras do to the relit picture after all that.
     """
 
     lights: tuple[float, float, float, float] = (0.4, 0.3, 0.2, 0.1)
@@ -58,6 +59,7 @@ class AugmentConfig:
     closest_crop: float = 0.5
     background: tuple[float, float, float, float] = (0.45, 0.15, 0.2, 0.2)
     background_blur: float = 0.03
+    dyes: DyeConfig = field(default_factory=DyeConfig)
     photography: PhotographyConfig = field(default_factory=PhotographyConfig)
 
 
@@ -120,6 +122,9 @@ def vary(
     if mirrored:
         pictures = pictures.flip(-1)
     light, flat, mask = pictures[:3], pictures[3:6].clamp(max=1), pictures[6:7].clamp(0, 1)
+    dye = draw_dye(flat, mask, config.dyes, generator)
+    if dye is not None:
+        light, flat = light * dye, flat * dye
     exposed = _camera_gain(light, flat, mask, config, generator)
     light = light * exposed[:, None, None]
     behind = what_is_behind(light, mask)

@@ -57,7 +57,7 @@ class AugmentConfig:
     white_balanced: float = 0.6
     white_balance: float = 0.12
     closest_crop: float = 0.5
-    background: tuple[float, float, float, float] = (0.45, 0.15, 0.2, 0.2)
+    background: tuple[float, float, float, float] = (0.35, 0.15, 0.2, 0.3)
     background_blur: float = 0.03
     dyes: DyeConfig = field(default_factory=DyeConfig)
     photography: PhotographyConfig = field(default_factory=PhotographyConfig)

@@ -2,14 +2,16 @@
 
 The metadata key `delit` holds JSON: format version, the DelitConfig, the name of the VAE the heads were trained
 with, licence, how they were trained and their held-out metrics. The tensor `vae_probe` is the latent of a small
-test card under that VAE; it tells heads of another VAE apart before they make a wrong picture.
+test card under that VAE; it tells heads of another VAE apart before they make a wrong picture. Tensors under
+`decoder_lora.` are the LoRA that the VAE's decoder is to have for the flat-lit picture, where there is one
+(decoder_lora says how they are named); they are stored in float32.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .atomic_write import atomic_write
+from .decoder_lora import DecoderLora
 from .errors import CheckpointError, DelitError
 from .heads import DelitConfig, DelitHeads
 
-# 2: a matte, and light read off the extractor's middle. Files of format 1 are read as what they are.
-FORMAT_VERSION = 2
+# 2: a matte, and light read off the extractor's middle. 3: a LoRA for the VAE's decoder. Older files are read as what
+# they are; a file without a LoRA is written as format 2, so that an older Delit reads it.
+FORMAT_VERSION = 3
+WITHOUT_LORA = 2
 METADATA_KEY = "delit"
 PROBE_KEY = "vae_probe"
+LORA_PREFIX = "decoder_lora."
 TEST_CARD_SIZE = 64
 # bf16 moves a latent by about 1%; another VAE of the same layout moves it by 100%.
 PROBE_TOLERANCE = 0.05
@@ -49,12 +55,16 @@ class HeadsInfo:
 
 @dataclass(frozen=True)
 class LoadedHeads:
-    """Heads ready to run, with their file's description and its SHA-256 (hexadecimal)."""
+    """Heads ready to run, with their file's description and its SHA-256 (hexadecimal).
+
+    `lora`, where there is one, belongs on the VAE's decoder when it decodes flat-lit latents.
+    """
 
     heads: DelitHeads
     info: HeadsInfo
     vae_probe: Tensor
     sha256: str
+    lora: DecoderLora | None = None
 
     @property
     def config(self) -> DelitConfig:
@@ -112,8 +122,9 @@ def save_heads(
     vae_probe: Tensor,
     info: HeadsInfo,
     dtype: torch.dtype = torch.float32,
+    lora: DecoderLora | None = None,
 ) -> None:
-    """Write heads to a `.safetensors` file in `dtype`, whole or not at all.
+    """Write heads to a `.safetensors` file in `dtype`, whole or not at all; with the LoRA that they were trained with.
 
     Raises DelitError if it cannot be written.
     """
@@ -121,8 +132,11 @@ def save_heads(
         name: tensor.detach().to(dtype).contiguous().cpu() for name, tensor in heads.state_dict().items()
     }
     tensors[PROBE_KEY] = vae_probe.detach().float().contiguous().cpu()
+    if lora is not None:
+        factors = lora.tensors().items()
+        tensors |= {LORA_PREFIX + name: factor.detach().float().contiguous().cpu() for name, factor in factors}
     description = {
-        "format_version": FORMAT_VERSION,
+        "format_version": WITHOUT_LORA if lora is None else FORMAT_VERSION,
         "config": heads.config.to_dict(),
         "name": info.name,
         "vae_name": info.vae_name,
@@ -170,10 +184,12 @@ def load_heads(
         )
     probe = tensors.pop(PROBE_KEY)
     heads = DelitHeads(config, operations)
-    _check_tensors(path, heads, tensors)
+    lora_names = {name for name in tensors if name.startswith(LORA_PREFIX)}
+    _check_tensors(path, heads, tensors, lora_names)
+    lora = _lora(path, {name.removeprefix(LORA_PREFIX): tensors.pop(name) for name in lora_names})
     heads.load_state_dict(tensors)
     heads.eval().requires_grad_(False)
-    return LoadedHeads(heads.to(device=device, dtype=dtype), info, probe, _sha256(path))
+    return LoadedHeads(heads.to(device=device, dtype=dtype), info, probe, _sha256(path), lora)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -219,9 +235,18 @@ def _looks_like(names: list[str]) -> str:
     )
 
 
-def _check_tensors(path: Path, heads: DelitHeads, tensors: Mapping[str, Tensor]) -> None:
+def _lora(path: Path, factors: Mapping[str, Tensor]) -> DecoderLora | None:
+    try:
+        return DecoderLora.from_tensors(factors) if factors else None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _check_tensors(
+    path: Path, heads: DelitHeads, tensors: Mapping[str, Tensor], lora_names: Set[str]
+) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in heads.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in lora_names}
     problems = {
         "missing": sorted(expected.keys() - found.keys()),
         "unexpected": sorted(found.keys() - expected.keys()),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .checkpoint import load_wan_vae
 from .coding import SRGB, Coding, open_source
+from .decoder_lora import with_lora
 from .errors import DelitError
 from .heads import DelitConfig, HeadsOutput
 from .heads_file import LoadedHeads, load_heads, verify_vae_probe
@@ -111,13 +112,21 @@ class DelitPipeline:
     """A VAE and heads for it.
 
     `vae` is anything with `encode` and `decode` (see stages.LatentCodec); `heads` is DelitHeads, or a callable
-    that runs them, latent → (z_flat, env_code).
+    that runs them, latent → (z_flat, env_code). `flat_vae` is what decodes flat-lit latents, where the heads bring a
+    LoRA for that (decoder_lora.with_lora); the relit picture is always reconstructed by `vae` as it is.
     """
 
-    def __init__(self, vae: LatentCodec, heads: Heads, config: DelitConfig | None = None) -> None:
+    def __init__(
+        self,
+        vae: LatentCodec,
+        heads: Heads,
+        config: DelitConfig | None = None,
+        flat_vae: LatentCodec | None = None,
+    ) -> None:
         self.vae = vae
         self.heads = heads
         self.config = config or heads.config
+        self.flat_vae = flat_vae or vae
 
     @classmethod
     def embedded(cls, device: torch.device | str = "cpu") -> DelitPipeline:
@@ -135,7 +144,8 @@ class DelitPipeline:
             DelitError: if the heads were trained with another VAE.
         """
         vae = load_wan_vae(vae_path, device, torch.float32)
-        return cls(vae, load_heads_of(vae, vae_path, heads_path, device).heads)
+        loaded = load_heads_of(vae, vae_path, heads_path, device)
+        return cls(vae, loaded.heads, flat_vae=None if loaded.lora is None else with_lora(vae, loaded.lora))
 
     @torch.inference_mode()
     def __call__(
@@ -166,7 +176,7 @@ class DelitPipeline:
         step()
         z_flat, env_code, cell_matte = self.heads(z)
         step()
-        flat = decode_pictures(self.vae, z_flat, framing)
+        flat = decode_pictures(self.flat_vae, z_flat, framing)
         step()
         reconstruction = None
         if options.detail_transfer:
@@ -196,7 +206,7 @@ class DelitPipeline:
         Yields:
             For every frame: flat [H, W, 3], and the env [128, 256, 3] of the latent frame it belongs to.
         """
-        if not isinstance(self.vae, WanVAE):
+        if not (isinstance(self.vae, WanVAE) and isinstance(self.flat_vae, WanVAE)):
             raise DelitError(
                 "Only Delit's own WanVAE can stream; give the clip as one batch with clip=True instead."
             )
@@ -206,7 +216,7 @@ class DelitPipeline:
             (z, *self.heads(z)[:2]) for z in self.vae.encode_stream(self._fit(frames, waiting, options))
         )
         for_flat, for_source, for_light = tee(latents, 3)
-        flat_chunks = self.vae.decode_stream(z_flat for _, z_flat, _ in for_flat)
+        flat_chunks = self.flat_vae.decode_stream(z_flat for _, z_flat, _ in for_flat)
         source_chunks = self.vae.decode_stream(z for z, _, _ in for_source)
         lights = (decode_light(env_code) for _, _, env_code in for_light)
         for flat, reconstruction, light in zip(flat_chunks, source_chunks, lights, strict=True):

@@ -63,14 +63,16 @@ class Evaluator:
         relit, truth = (rearrange(x, "c h w -> 1 h w c").to(device) for x in (pair.relit, target))
         z, framing = encode_images(pipe.vae, relit, pipe.config.working_size)
         z_flat, env_code, cell_matte = pipe.heads(z)
-        made, reconstruction = (decode_pictures(pipe.vae, latent, framing) for latent in (z_flat, z))
+        made, reconstruction = (
+            decode_pictures(vae, latent, framing) for vae, latent in ((pipe.flat_vae, z_flat), (pipe.vae, z))
+        )
         matte = picture_matte(cell_matte, relit, framing) if pipe.config.matte else None
         z_truth, _ = encode_images(pipe.vae, truth, pipe.config.working_size)
         pictures = {
             "input": relit,
             "flat_vae": finish(made, relit, None).flat,
             "flat": finish(made, relit, reconstruction, matte).flat,
-            "flat_ceiling": finish(decode_pictures(pipe.vae, z_truth, framing), truth, None).flat,
+            "flat_ceiling": finish(decode_pictures(pipe.flat_vae, z_truth, framing), truth, None).flat,
         }
         true_code = encode_env(pair.env.clamp(max=MAX_RADIANCE)[None])
         lights = {"env": decode_light(env_code)[0].cpu(), "env_ceiling": decode_light(true_code)[0]}

@@ -72,11 +72,17 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate_heads(
-    vae: WanVAE, heads: DelitHeads, pairs: Pairs, mean_env: Tensor, limit: int | None = None
+    vae: WanVAE,
+    heads: DelitHeads,
+    pairs: Pairs,
+    mean_env: Tensor,
+    limit: int | None = None,
+    flat_vae: WanVAE | None = None,
 ) -> Evaluation:
     """Run heads on held-out pairs, spread evenly over the set, and measure.
 
     Args:
+        flat_vae: what decodes flat-lit latents, where it is not `vae` (DelitPipeline).
         mean_env: what to compare the light with, [3, 128, 256]: see `mean_environment_of`.
         limit: measure on so many pairs at the most.
     """
@@ -89,8 +95,10 @@ def evaluate_heads(
         relit, flat, mask, env = (x[None].to(device) for x in (pair.relit, target, pair.mask, pair.env))
         z = vae.encode(relit * 2 - 1)
         z_flat, env_code, _ = heads(z)
+        decoder = flat_vae or vae
         made, reconstruction, ceiling = (
-            (vae.decode(latent).clamp(-1, 1) + 1) / 2 for latent in (z_flat, z, vae.encode(flat * 2 - 1))
+            (way.decode(latent).clamp(-1, 1) + 1) / 2
+            for way, latent in ((decoder, z_flat), (vae, z), (decoder, vae.encode(flat * 2 - 1)))
         )
         light = decode_env(env_code)
         scores = {

@@ -1,7 +1,7 @@
 """LoRA on a Wan VAE's decoder: low-rank changes of its convolutions, which heads may bring along for the flat-lit
 picture.
 
-A change is B · A, each flattened to a matrix (Hu et al., LoRA, 2021; with alpha = rank, so that nothing else scales it).
+A change is B · A, each flattened to a matrix (Hu et al., LoRA, 2021; alpha = rank, so that nothing else scales it).
 Names and shapes are those that the library peft writes and ComfyUI's LoRA loader knows: for the convolution
 `decoder.conv1` they are `decoder.conv1.lora_A.weight`, [R, inputs, kernel …], and `decoder.conv1.lora_B.weight`,
 [outputs, R, 1 …]. Of a causal kernel all time slices are there; those that stills never use are 0.

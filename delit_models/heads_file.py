@@ -134,7 +134,9 @@ def save_heads(
     tensors[PROBE_KEY] = vae_probe.detach().float().contiguous().cpu()
     if lora is not None:
         factors = lora.tensors().items()
-        tensors |= {LORA_PREFIX + name: factor.detach().float().contiguous().cpu() for name, factor in factors}
+        tensors |= {
+            LORA_PREFIX + name: factor.detach().float().contiguous().cpu() for name, factor in factors
+        }
     description = {
         "format_version": WITHOUT_LORA if lora is None else FORMAT_VERSION,
         "config": heads.config.to_dict(),

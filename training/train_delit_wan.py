@@ -1,4 +1,4 @@
-"""Train the heads on the latents of a frozen Wan VAE.
+"""Train the heads on the latents of a frozen Wan VAE, and with --lora_rank small changes of its decoder with them.
 
   python -m training.train_delit_wan --wan_vae_checkpoint P --data_root D --output_dir O --batch_size 16 --num_epochs 40
 
@@ -29,6 +29,8 @@ def train(arguments: argparse.Namespace) -> None:
         cool_down=arguments.cool_down,
         use_mask=arguments.use_mask,
         seed=arguments.seed,
+        lora_rank=arguments.lora_rank,
+        decoder_every=arguments.decoder_every,
     )
     settings = RunSettings(
         vae=arguments.wan_vae_checkpoint,
@@ -112,7 +114,23 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="share of the variants that get a camera's noise, blur, look, JPEG …, 0 to 1 (%(default)s)",
     )
     add("--use_mask", action="store_true", help="learn the subject only, not what is behind it")
-    add("--freeze_vae", action="store_true", default=True, help="always so: the VAE is not trained")
+    vae = parser.add_mutually_exclusive_group()
+    vae.add_argument(
+        "--freeze_vae", action="store_true", help="train the heads alone (so it is without --lora_rank)"
+    )
+    vae.add_argument(
+        "--lora_rank",
+        type=int,
+        default=default.lora_rank,
+        help="also train a LoRA of this rank on the VAE's decoder, which the heads file brings along (%(default)s: none)",
+    )
+    add(
+        "--decoder_every",
+        type=int,
+        default=default.decoder_every,
+        help="with --lora_rank: steps between two in which pictures go through the decoder, which costs most of such a "
+        "step (%(default)s)",
+    )
     add("--seed", type=int, default=default.seed, help="the same seed gives the same heads (%(default)s)")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -22,15 +22,36 @@ class LatentPair:
         z_flat: latent of the target: the flat-lit subject in front of the background as it was.
         mask: how much of each latent cell is subject, [..., 1, h, w] in [0, 1].
         env_code: [..., 4, 128, 256].
+        target: the target itself, sRGB-coded bytes [..., 3, 8h, 8w]; None where only the heads are trained.
     """
 
     z: Tensor
     z_flat: Tensor
     mask: Tensor
     env_code: Tensor
+    target: Tensor | None = None
+
+    @staticmethod
+    def stacked(rows: Sequence[LatentPair]) -> LatentPair:
+        """Examples → a batch of them."""
+        parts = ([getattr(row, field.name) for row in rows] for field in fields(LatentPair))
+        return LatentPair(*(None if part[0] is None else torch.stack(part) for part in parts))
 
     def to(self, device: torch.device) -> LatentPair:
-        return LatentPair(*(x.to(device) for x in (self.z, self.z_flat, self.mask, self.env_code)))
+        return self._each(lambda part: part.to(device))
+
+    def rows(self, first: int, end: int) -> LatentPair:
+        """Some examples of a batch."""
+        return self._each(lambda part: part[first:end])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> LatentPair:
+        parts = (getattr(self, field.name) for field in fields(self))
+        return LatentPair(*(None if part is None else change(part) for part in parts))
+
+
+def as_bytes(picture: Tensor) -> Tensor:
+    """A picture in [0, 1] as it is kept in `LatentPair.target`."""
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 class BatchSource(Protocol):

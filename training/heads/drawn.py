@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.images import VAE_STRIDE
 from training.augment.variants import AugmentConfig, Variant, companions_of, unchanged, vary
 from training.data.pairs import Pairs
 
-from .batches import LatentPair
+from .batches import LatentPair, as_bytes
 from .linear_code import LinearCode
 
 # Share of the examples that are pairs as they are: what is measured on is not augmented either.
@@ -29,6 +28,7 @@ class DrawnBatches:
     Attributes:
         indices: the pairs to draw from (those of the training subjects).
         batch_size: pairs a step, of all processes together.
+        with_target: whether the batches have the target's picture, too.
     """
 
     dataset: Pairs
@@ -37,11 +37,11 @@ class DrawnBatches:
     config: AugmentConfig
     batch_size: int
     seed: int
+    with_target: bool = False
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> LatentPair:
         """The rows rank, rank + world, … of a step's batch."""
-        rows = [self._row(step, row) for row in range(rank, self.batch_size, world)]
-        return LatentPair(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
+        return LatentPair.stacked([self._row(step, row) for row in range(rank, self.batch_size, world)])
 
     def names(self, step: int) -> list[str]:
         """Which pairs a step's batch is made of."""
@@ -53,14 +53,15 @@ class DrawnBatches:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4099 + row)
         return self.indices[int(torch.randint(len(self.indices), (), generator=generator))], generator
 
-    def _row(self, step: int, row: int) -> tuple[Tensor, ...]:
+    def _row(self, step: int, row: int) -> LatentPair:
         index, generator = self._draw(step, row)
         if float(torch.rand((), generator=generator)) < _UNCHANGED:
             variant = unchanged(self.dataset, index)
         else:
             among = self.companions[self.dataset.records[index].subject]
             variant = vary(self.dataset, index, among, self.config, generator)
-        return encoded(variant, self.dataset, self.code)
+        example = encoded(variant, self.dataset, self.code)
+        return replace(example, target=as_bytes(variant.target)) if self.with_target else example
 
     @cached_property
     def companions(self) -> dict[str, list[int]]:
@@ -72,8 +73,8 @@ class DrawnBatches:
         }
 
 
-def encoded(variant: Variant, dataset: Pairs, code: LinearCode) -> tuple[Tensor, ...]:
-    """A variant as the parts of a LatentPair."""
+def encoded(variant: Variant, dataset: Pairs, code: LinearCode) -> LatentPair:
+    """A variant as a training example, without the target's picture."""
     z, z_flat = code.encode(torch.stack((variant.relit, variant.target)) * 2 - 1)
     env = variant.env(dataset).clamp(max=MAX_RADIANCE)
-    return z, z_flat, F.avg_pool2d(variant.mask, VAE_STRIDE), encode_env(env[None])[0]
+    return LatentPair(z, z_flat, F.avg_pool2d(variant.mask, VAE_STRIDE), encode_env(env[None])[0])

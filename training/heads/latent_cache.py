@@ -25,7 +25,7 @@ from delit_models.wan_vae import WanVAE
 from training.augment.variants import VARIANTS_VERSION, AugmentConfig, Variant, companions_of, unchanged, vary
 from training.data.pairs import Pair, Pairs, Record
 
-from .batches import LatentPair
+from .batches import LatentPair, as_bytes
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class LatentCache(Dataset[LatentPair]):
         if self.tensors["mirrored"][index]:
             env = env.flip(-1)
         code = encode_env(env.clamp(max=MAX_RADIANCE)[None])[0]
-        return LatentPair(*(self.tensors[name][index].float() for name in ("z", "z_flat", "mask")), code)
+        z, z_flat, mask = (self.tensors[name][index].float() for name in ("z", "z_flat", "mask"))
+        target = self.tensors["target"][index] if "target" in self.tensors else None
+        return LatentPair(z, z_flat, mask, code, target)
 
     def latents(self, count: int) -> Tensor:
         """Some latents of relit pictures, evenly spread, [count, 16, h, w]."""
@@ -83,18 +85,23 @@ class LatentCache(Dataset[LatentPair]):
 
     def batch(self, indices: Tensor) -> LatentPair:
         """Stack the examples of these indices."""
-        examples = [self[int(index)] for index in indices]
-        return LatentPair(
-            *(torch.stack([getattr(e, name) for e in examples]) for name in asdict(examples[0]))
-        )
+        return LatentPair.stacked([self[int(index)] for index in indices])
 
 
 def build_latent_cache(
-    vae: WanVAE, dataset: Pairs, variants: int, config: AugmentConfig, seed: int, folder: Path
+    vae: WanVAE,
+    dataset: Pairs,
+    variants: int,
+    config: AugmentConfig,
+    seed: int,
+    folder: Path,
+    with_target: bool = False,
 ) -> LatentCache:
     """Encode every pair `variants` times: first as it is, then augmented. Kept in `folder` and read from there if
-    it was made from the same pairs, VAE and settings before."""
-    cache_file = folder / f"latents-{_fingerprint(vae, dataset, variants, config, seed)}.pt"
+    it was made from the same pairs, VAE and settings before. `with_target` keeps the targets' pictures, too, which
+    take three times the latents' room."""
+    kind = "latents-with-targets" if with_target else "latents"
+    cache_file = folder / f"{kind}-{_fingerprint(vae, dataset, variants, config, seed)}.pt"
     if cache_file.is_file():
         return _open(cache_file)
     companions = companions_of(dataset)
@@ -106,7 +113,8 @@ def build_latent_cache(
         for variant in range(variants):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 1009 + variant)
             varied = vary(dataset, index, among, config, generator) if variant else unchanged(dataset, index)
-            for name, value in _encode(vae, varied).items():
+            row = _encode(vae, varied) | ({"target": as_bytes(varied.target)} if with_target else {})
+            for name, value in row.items():
                 rows.setdefault(name, []).append(value)
     tensors = {name: torch.stack(values) for name, values in rows.items()}
     tensors["env"] = torch.stack([dataset.light(index).half() for index in range(len(dataset))])

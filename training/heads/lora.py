@@ -1,7 +1,7 @@
 """LoRA on the VAE's decoder while it is trained, by the library peft.
 
-WanVAE reads a convolution's `weight` and never calls its `forward`, which is where peft's own layers add the change: they
-would be ignored without a word. So the layers here show the changed kernel as their weight.
+WanVAE reads a convolution's `weight` and never calls its `forward`, which is where peft's own layers add the change:
+they would be ignored without a word. So the layers here show the changed kernel as their weight.
 """
 
 from __future__ import annotations

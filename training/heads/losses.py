@@ -130,18 +130,18 @@ class HeadsLoss(nn.Module):
 
     def _flat(self, z_flat: Tensor, batch: LatentPair) -> dict[str, Tensor]:
         where = batch.mask + self.background * (1 - batch.mask)
-        latent = _charbonnier((z_flat - batch.z_flat) / self.latent_std, 0.1).mean(dim=1, keepdim=True)
+        latent = charbonnier((z_flat - batch.z_flat) / self.latent_std, 0.1).mean(dim=1, keepdim=True)
         made, truth, source = (self._pixels(z) for z in (z_flat, batch.z_flat, batch.z))
         mask = F.interpolate(batch.mask, scale_factor=8.0, mode="bilinear", align_corners=False)
         pixels = mask + self.background * (1 - mask)
-        coded = _charbonnier(made - truth, KNEE).mean(dim=1, keepdim=True)
+        coded = charbonnier(made - truth, KNEE).mean(dim=1, keepdim=True)
         off, changed = _logs(made) - _logs(truth), _logs(source) - _logs(truth)
         gain = _mean(off, mask)[..., None, None]
         return {
             "latent": _mean(latent, where).mean(),
             "picture": _mean(coded, pixels).mean(),
-            "shading": _mean(_charbonnier(off - gain, 0.05).mean(dim=1, keepdim=True), mask).mean(),
-            "exposure": _charbonnier(gain, 0.05).mean(),
+            "shading": _mean(charbonnier(off - gain, 0.05).mean(dim=1, keepdim=True), mask).mean(),
+            "exposure": charbonnier(gain, 0.05).mean(),
             "edges": _left_over_edges(off, changed, mask),
         }
 
@@ -200,7 +200,7 @@ def _left_over_edges(off: Tensor, changed: Tensor, mask: Tensor) -> Tensor:
         length = inside.shape[axis] - 1
         within = torch.minimum(inside.narrow(axis, 0, length), inside.narrow(axis, 1, length))
         weight = within * edges.abs().clamp(max=1.0)
-        total = total + _mean(_charbonnier(steps, 0.02), weight).mean()
+        total = total + _mean(charbonnier(steps, 0.02), weight).mean()
     return total / 2
 
 
@@ -210,7 +210,7 @@ def _cross_entropy(guess: Tensor, truth: Tensor) -> Tensor:
     return -(truth * guess.log() + (1 - truth) * (1 - guess).log()).mean()
 
 
-def _charbonnier(error: Tensor, knee: float) -> Tensor:
+def charbonnier(error: Tensor, knee: float) -> Tensor:
     """|error|, smooth within the knee; 0 at 0."""
     return (error.square() + knee**2).sqrt() - knee
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -22,9 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from delit_models.checkpoint import load_wan_vae
+from delit_models.decoder_lora import with_lora
 from delit_models.errors import DelitError
 from delit_models.heads import DelitConfig, DelitHeads, grown_heads
-from delit_models.heads_file import HeadsInfo, save_heads, test_card
+from delit_models.heads_file import HeadsInfo, LoadedHeads, save_heads, test_card
 from delit_models.pipeline import load_heads_of
 from delit_models.wan_vae import WanVAE
 from training.augment.photography import PhotographyConfig
@@ -44,6 +45,9 @@ from .latent_cache import CachedBatches, build_latent_cache
 from .linear_code import LinearCode, fit_linear_code
 from .losses import HeadsLoss
 from .trainer import TrainConfig, Trainer
+
+if TYPE_CHECKING:
+    from .lora import LoraDecoder
 
 HEADS_FILE, LAST_HEADS_FILE = "delit_heads.safetensors", "delit_heads_last.safetensors"
 # The line between latents and pixels, and the latents' mean and deviation, are found on so many pictures.
@@ -117,12 +121,16 @@ def train_heads(config: TrainConfig, settings: RunSettings, engine: Accelerator)
             f"--batch_size is {config.batch_size}, which {engine.num_processes} processes cannot share equally."
         )
     vae = load_wan_vae(settings.vae, engine.device)
+    start = (
+        load_heads_of(vae, settings.vae, settings.start_from, engine.device) if settings.start_from else None
+    )
+    lora = _first_lora(config, vae, start)
     data = open_data(config, settings, vae, engine)
-    heads = _first_heads(config, settings, vae, data)
+    heads = _first_heads(config, data, start)
     loss = HeadsLoss(data.code, torch.tensor(heads.config.latent_std), config.use_mask)
     length = len(data.learned) * (1 if data.code.encodes else settings.variants)
     steps = settings.epochs * max(1, length // config.batch_size)
-    trainer = Trainer(config, engine, heads, loss, steps)
+    trainer = Trainer(config, engine, heads, loss, steps, lora)
     run = _Run(settings, vae, data, trainer)
     with RunLog(settings.output / "log", engine.is_main_process) as log:
         run.go(log)
@@ -145,14 +153,26 @@ def open_data(config: TrainConfig, settings: RunSettings, vae: WanVAE, engine: A
     augmentation = AugmentConfig(photography=PhotographyConfig(share=settings.photographed))
     if code.encodes:
         source: BatchSource = DrawnBatches(
-            learned, range(len(learned)), code, augmentation, config.batch_size, config.seed
+            learned,
+            range(len(learned)),
+            code,
+            augmentation,
+            config.batch_size,
+            config.seed,
+            config.lora_rank > 0,
         )
         latents = code.encode(pictures)
     else:
         # The first process encodes, the others find what it has written.
         with engine.main_process_first():
             cache = build_latent_cache(
-                vae, learned, settings.variants, augmentation, config.seed, settings.output
+                vae,
+                learned,
+                settings.variants,
+                augmentation,
+                config.seed,
+                settings.output,
+                config.lora_rank > 0,
             )
         source = CachedBatches(cache, config.batch_size, config.seed)
         latents = cache.latents(_LOOKED_AT)
@@ -170,10 +190,9 @@ def _sized(picture: Tensor, size: torch.Size) -> Tensor:
     return picture
 
 
-def _first_heads(config: TrainConfig, settings: RunSettings, vae: WanVAE, data: RunData) -> DelitHeads:
-    if settings.start_from:
-        device = next(vae.parameters()).device
-        return grown_heads(load_heads_of(vae, settings.vae, settings.start_from, device).heads)
+def _first_heads(config: TrainConfig, data: RunData, start: LoadedHeads | None) -> DelitHeads:
+    if start is not None:
+        return grown_heads(start.heads)
     torch.manual_seed(config.seed)
     z = data.latents
     return DelitHeads(
@@ -183,6 +202,26 @@ def _first_heads(config: TrainConfig, settings: RunSettings, vae: WanVAE, data: 
             working_size=max(data.learned[0].relit.shape[-2:]),
         )
     )
+
+
+def _first_lora(config: TrainConfig, vae: WanVAE, start: LoadedHeads | None) -> LoraDecoder | None:
+    """The decoder to learn with the heads: as they bring it along, or unchanged yet."""
+    brought = 0 if start is None or start.lora is None else start.lora.rank
+    if brought and config.lora_rank != brought:
+        raise DelitError(
+            f"--lora_rank is {config.lora_rank}, but the heads to start from have learned with a LoRA of rank "
+            f"{brought}: give --lora_rank {brought}."
+        )
+    if not config.lora_rank:
+        return None
+    try:
+        from .lora import LoraDecoder
+    except ImportError as error:
+        raise DelitError(f"--lora_rank needs the library peft ({error}): pip install peft") from error
+    lora = LoraDecoder(vae, config.lora_rank, config.seed)
+    if brought:
+        lora.load_state_dict(start.lora.tensors())
+    return lora
 
 
 class _Run:
@@ -306,8 +345,10 @@ class _Run:
             self._write_heads(HEADS_FILE, metrics)
 
     def _measure(self) -> Evaluation:
-        heads, limit = self.trainer.averaged_heads(), self.settings.validation_pairs
-        return evaluate_heads(self.vae, heads, self.data.validated, self.data.mean_env, limit)
+        heads, lora = self.trainer.averaged_heads(), self.trainer.averaged_lora()
+        flat_vae = None if lora is None else with_lora(self.vae, lora)
+        limit = self.settings.validation_pairs
+        return evaluate_heads(self.vae, heads, self.data.validated, self.data.mean_env, limit, flat_vae)
 
     def _write_heads(self, name: str, metrics: dict[str, float]) -> None:
         settings, config = self.settings, self.trainer.config
@@ -320,13 +361,14 @@ class _Run:
                 "batch_size": config.batch_size,
                 "pairs": len(self.data.learned),
                 "use_mask": config.use_mask,
+                **({"lora_rank": config.lora_rank} if config.lora_rank else {}),
                 **({"started_from": Path(settings.start_from).name} if settings.start_from else {}),
             },
             metrics={f"validation_{key}": value for key, value in metrics.items()},
         )
         # Half precision moves the result by less than a picture's last bit, and halves the file.
-        heads = self.trainer.averaged_heads()
-        save_heads(settings.output / name, heads, self._probe(), info, torch.float16)
+        heads, lora = self.trainer.averaged_heads(), self.trainer.averaged_lora()
+        save_heads(settings.output / name, heads, self._probe(), info, torch.float16, lora)
 
     @torch.no_grad()
     def _probe(self) -> Tensor:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from delit_models.decoder_lora import DecoderLora
 from delit_models.errors import DelitError
 from delit_models.heads import DelitHeads
 from training.loop.average import Average
@@ -17,7 +18,12 @@ from training.loop.muon import Muon
 from training.loop.schedule import Schedule
 
 from .batches import LatentPair
+from .decoder_loss import DecoderLoss
 from .losses import HeadsLoss
+
+if TYPE_CHECKING:
+    # peft takes seconds to import, and is needed only where a LoRA is trained.
+    from .lora import LoraDecoder
 
 # Adam's part of the learning rate: first and last layers, biases and norms move more carefully than matrices.
 _ADAM_SHARE = 0.5
@@ -34,6 +40,8 @@ class TrainConfig:
         warm_up: steps until the full rate. cool_down: share of the steps in which it falls again.
         average: how much of the running average stays in a step.
         use_mask: learn the subject only, and not that what is behind it stays.
+        lora_rank: of the LoRA on the VAE's decoder; 0 trains none.
+        decoder_every: with a LoRA, steps between two in which pictures go through the decoder.
     """
 
     batch_size: int = 16
@@ -45,22 +53,43 @@ class TrainConfig:
     average: float = 0.998
     use_mask: bool = False
     seed: int = 0
+    lora_rank: int = 0
+    decoder_every: int = 4
+
+    def __post_init__(self) -> None:
+        if self.lora_rank < 0 or self.decoder_every < 1:
+            raise DelitError(
+                f"--lora_rank is {self.lora_rank} and --decoder_every {self.decoder_every}: give a rank of 0 (no LoRA) or "
+                "more, and 1 step or more."
+            )
 
 
 class Trainer:
     """One run's model and all that changes with its steps.
 
-    `engine` decides on device, precision and processes; heads are changed in place.
+    `engine` decides on device, precision and processes; heads are changed in place, and so is `lora`, the decoder that
+    learns with them where there is one.
     """
 
     def __init__(
-        self, config: TrainConfig, engine: Accelerator, heads: DelitHeads, loss: HeadsLoss, steps: int
+        self,
+        config: TrainConfig,
+        engine: Accelerator,
+        heads: DelitHeads,
+        loss: HeadsLoss,
+        steps: int,
+        lora: LoraDecoder | None = None,
     ) -> None:
         self.config, self.engine = config, engine
         self.heads = heads.to(engine.device).train().requires_grad_(True)
         self.average = Average(self.heads, config.average)
         self.loss = loss.to(engine.device)
         self.optimizers = _optimizers(self.heads, config)
+        self.lora = lora
+        if lora is not None:
+            self.lora_average = Average(lora, config.average)
+            self.decoder_loss = DecoderLoss(lora, config.use_mask, config.seed)
+            self.optimizers += (_lora_optimizer(lora, config),)
         self.schedule = Schedule(steps, config.warm_up, config.cool_down)
         self.step = 0
         self._model = engine.prepare_model(self.heads)
@@ -71,7 +100,8 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate
-        self.heads.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
         pieces = _pieces(batch, self.config.accumulate)
         for number, piece in enumerate(pieces, start=1):
@@ -79,14 +109,19 @@ class Trainer:
             with self._synchronised(number == len(pieces)):
                 with self.engine.autocast():
                     output = self._model(piece.z)
-                parts = {name: part / len(pieces) for name, part in self.loss(output, piece).items()}
+                    decoded = self._decoded(output.z_flat, piece)
+                parts = self.loss(output, piece) | decoded
+                parts = {name: part / len(pieces) for name, part in parts.items()}
                 self.engine.backward(sum(parts.values()))
             for name, part in parts.items():
                 totals[name] = totals.get(name, 0) + part.detach()
         self.engine.clip_grad_norm_(self.heads.parameters(), 1.0)
+        self._gather_lora_gradients()
         for optimizer in self.optimizers:
             optimizer.step()
         self.average.update(self.heads)
+        if self.lora is not None:
+            self.lora_average.update(self.lora)
         self.step += 1
         return totals
 
@@ -96,10 +131,18 @@ class Trainer:
         heads.load_state_dict(self.average.weights)
         return heads.to(self.engine.device).eval().requires_grad_(False)
 
+    def averaged_lora(self) -> DecoderLora | None:
+        """The LoRA to keep."""
+        return None if self.lora is None else DecoderLora.from_tensors(self.lora_average.weights)
+
     def identity(self) -> dict[str, Any]:
         """What two runs must have in common for one to go on with the other's checkpoint, but for their data."""
         config = {name: str(value) for name, value in self.heads.config.to_dict().items()}
-        return asdict(self.config) | {f"heads' {name}": value for name, value in config.items()}
+        settings = asdict(self.config)
+        if self.lora is None:
+            # So that checkpoints from before there was a LoRA go on.
+            del settings["lora_rank"], settings["decoder_every"]
+        return settings | {f"heads' {name}": value for name, value in config.items()}
 
     def state(self) -> dict[str, Any]:
         return {
@@ -108,6 +151,7 @@ class Trainer:
             "heads": self.heads.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            **({} if self.lora is None else self._lora_state()),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -117,6 +161,28 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(own)
+        if self.lora is not None:
+            self.lora.load_state_dict(state["lora"])
+            self.lora_average.load_state_dict(state["lora_average"])
+
+    def _lora_state(self) -> dict[str, Any]:
+        return {"lora": self.lora.state_dict(), "lora_average": self.lora_average.state_dict()}
+
+    def _decoded(self, z_flat: Tensor, piece: LatentPair) -> dict[str, Tensor]:
+        """The decoder's part of the loss, in the steps that have one."""
+        if self.lora is None or self.step % self.config.decoder_every:
+            return {}
+        return self.decoder_loss(z_flat, piece, self.step)
+
+    def _gather_lora_gradients(self) -> None:
+        """Over all processes: the LoRA is no part of the model that exchanges them by itself, as most steps leave it
+        out."""
+        if self.lora is None:
+            return
+        weights = [weight for weight in self.lora.parameters() if weight.grad is not None]
+        for weight in weights:
+            weight.grad = self.engine.reduce(weight.grad, "mean")
+        self.engine.clip_grad_norm_(weights, 1.0)
 
     def _synchronised(self, last: bool) -> AbstractContextManager:
         """Processes exchange gradients once a step, with the last piece."""
@@ -131,13 +197,12 @@ def _pieces(batch: LatentPair, count: int) -> list[LatentPair]:
             f"A process' share of a batch, {size} pairs, cannot be taken in {count} equal parts. Choose "
             "--batch_size and --accumulate so that it can."
         )
-    parts = (x.split(size // count) for x in (batch.z, batch.z_flat, batch.mask, batch.env_code))
-    return [LatentPair(*part) for part in zip(*parts, strict=True)]
+    return [batch.rows(first, first + size // count) for first in range(0, size, size // count)]
 
 
 def _optimizers(heads: DelitHeads, config: TrainConfig) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for the matrices inside; AdamW for the layers at the ends, biases and norms, as Muon's authors advise.
-    Every group remembers its peak learning rate."""
+    Every group remembers its peak learning rate (`_with_peak`)."""
     ends: list[nn.Module] = [heads.extractor.stem, heads.flat_projection.out, heads.env_decoder.out]
     if heads.matte_projection is not None:
         ends.append(heads.matte_projection.out)
@@ -148,7 +213,18 @@ def _optimizers(heads: DelitHeads, config: TrainConfig) -> tuple[torch.optim.Opt
     adam_rate = _ADAM_SHARE * config.learning_rate
     muon = Muon(matrices, config.learning_rate, config.weight_decay)
     adam = torch.optim.AdamW(others, lr=adam_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    for optimizer, peak in ((muon, config.learning_rate), (adam, adam_rate)):
-        for group in optimizer.param_groups:
-            group["peak"] = peak
-    return muon, adam
+    return _with_peak(muon, config.learning_rate), _with_peak(adam, adam_rate)
+
+
+def _lora_optimizer(lora: LoraDecoder, config: TrainConfig) -> torch.optim.Optimizer:
+    """Without decay: factors near 0 are no change at all, and need no pull there."""
+    rate = _ADAM_SHARE * config.learning_rate
+    return _with_peak(
+        torch.optim.AdamW(lora.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98)), rate
+    )
+
+
+def _with_peak(optimizer: torch.optim.Optimizer, peak: float) -> torch.optim.Optimizer:
+    for group in optimizer.param_groups:
+        group["peak"] = peak
+    return optimizer

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+
+class HasState(Protocol):
+    """An nn.Module, or whatever else tells its weights by name."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
 
 
 class Average:
     """Exponential moving average of a model's state. Early on it forgets faster, so that it starts useful."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: HasState, decay: float) -> None:
         self.decay = decay
         self._updates = 0
         self.weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self, model: HasState) -> None:
         self._updates += 1
         decay = min(self.decay, self._updates / (self._updates + 10))
         for name, tensor in model.state_dict().items():

@@ -71,7 +71,7 @@ def _refuse_another(path: Path, version: int, told: Identity, identity: Identity
     )
     if names:
         differing = ", ".join(
-            f"{name} was {told.get(name, 'unknown')}, is {identity.get(name, 'unknown')}" for name in names
+            f"{name} was {told.get(name, 'not set')}, is {identity.get(name, 'not set')}" for name in names
         )
         raise DelitError(
             f"{path} is of another run: {differing}. Resume with the same settings and data, or start in an "

@@ -13,7 +13,7 @@ class LossWatch:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._counts: dict[str, int] = {}
         self._first_bad: Tensor | None = None
 
     def note(self, step: int, parts: dict[str, Tensor]) -> None:
@@ -25,7 +25,7 @@ class LossWatch:
         self._first_bad = torch.where(bad, torch.full_like(self._first_bad, step), self._first_bad)
         for name, part in parts.items():
             self._sums[name] = self._sums.get(name, 0) + part.detach()
-        self._count += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def first_bad_step(self) -> int | None:
         """The first step whose loss was no number, or None."""
@@ -33,9 +33,9 @@ class LossWatch:
         return None if step < 0 else step
 
     def means(self) -> dict[str, float]:
-        """The parts' means since the last call."""
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
-        self._sums, self._count = {}, 0
+        """The parts' means since the last call, each over the steps that had it."""
+        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
+        self._sums, self._counts = {}, {}
         return means
 
 

@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .coding import SRGB, Coding
+from .decoder_lora import DecoderLora
 from .errors import DelitError
 from .images import VAE_STRIDE, Framing
 from .stages import FRAMES_PER_LATENT
@@ -39,6 +40,7 @@ class LatentNotes:
         frames: for a clip, how many frames were encoded, without the padding.
         relit: in a flat-lit LATENT, the samples that it was made from, of the same shape.
         matte: in a flat-lit LATENT, where the heads see the subject, [B, 1, h, w], or [1, 1, t, h, w] of a clip.
+        decoder_lora: in a flat-lit LATENT, what the heads want the VAE's decoder changed by for it.
         coding: how the pictures were coded. exposure: [B], the factors that plates were exposed by.
         vae_probe: the VAE's latent of the test card (heads_file), to tell which VAE made the samples.
         vae_name: what to call that VAE in a message.
@@ -48,6 +50,7 @@ class LatentNotes:
     frames: int | None = None
     relit: Tensor | None = None
     matte: Tensor | None = None
+    decoder_lora: DecoderLora | None = None
     coding: Coding = SRGB
     exposure: Tensor | None = None
     vae_probe: Tensor | None = None

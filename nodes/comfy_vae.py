@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import comfy.lora
 import comfy.sd
 import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
@@ -12,6 +14,7 @@ from comfy.utils import ProgressBar
 from einops import rearrange
 from torch import Tensor
 
+from ..delit_models.decoder_lora import DecoderLora, check_fits
 from ..delit_models.errors import DelitError
 from ..delit_models.heads_file import test_card
 from ..delit_models.latent_notes import LATENT_CHANNELS
@@ -19,6 +22,7 @@ from ..delit_models.wan_vae import WanVAE
 
 _probes: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
 _names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+_patched: WeakKeyDictionary[Any, tuple[DecoderLora, Any]] = WeakKeyDictionary()
 
 
 def core_vae(wan_vae: WanVAE, name: str) -> comfy.sd.VAE:
@@ -76,8 +80,36 @@ class ComfyVAE:
             _probes[self.vae] = self.encode(test_card())
         return _probes[self.vae]
 
+    def with_lora(self, lora: DecoderLora | None) -> ComfyVAE:
+        """The VAE with the LoRA of heads on its decoder, for flat-lit latents; itself where they have none.
+
+        The connected VAE stays as it is for all other nodes: both share their weights, and core's patcher puts the
+        changes on when this one is used, and takes them off when the other is.
+
+        Raises:
+            DelitError: if the LoRA is of a VAE with other convolutions.
+        """
+        if lora is None:
+            return self
+        # Kept, so that a second run of the graph finds the weights as it left them.
+        known = _patched.get(self.vae)
+        if known is None or known[0] is not lora:
+            known = _patched[self.vae] = lora, _patched_vae(self.vae, lora)
+        return ComfyVAE(known[1])
+
     def _encode_clip(self, frames: Tensor) -> Tensor:
         return self.vae.encode(frames).float()
+
+
+def _patched_vae(vae: Any, lora: DecoderLora) -> Any:
+    weights = vae.first_stage_model.state_dict()
+    keys = {name: f"{name}.weight" for name in lora.factors}
+    check_fits(lora, {name: weights[key] for name, key in keys.items() if key in weights})
+    # A VAE has no clone() of its own; core's nodes do the same.
+    patched = copy.copy(vae)
+    patched.patcher = vae.patcher.clone()
+    patched.patcher.add_patches(comfy.lora.load_lora(lora.tensors(), keys))
+    return patched
 
 
 def _with_progress(clips: Tensor):

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..delit_models.checkpoint import load_wan_vae
+from ..delit_models.decoder_lora import DecoderLora
 from ..delit_models.heads import DelitConfig, HeadsOutput, clip_output
 from ..delit_models.heads_file import LoadedHeads, load_heads, verify_vae_probe
 from ..delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
@@ -49,6 +50,11 @@ class DelitModel:
     @property
     def sha256(self) -> str:
         return self.loaded.sha256
+
+    @property
+    def lora(self) -> DecoderLora | None:
+        """What the VAE's decoder is changed by for flat-lit latents (ComfyVAE.with_lora)."""
+        return self.loaded.lora
 
     def verify_vae(self, probe: Tensor, vae_name: str) -> None:
         """Refuse latents of another VAE than the heads' own, by its latent of the test card (heads_file)."""

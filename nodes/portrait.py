@@ -113,7 +113,7 @@ class DelitPortrait(io.ComfyNode):
         options = DelitOptions(
             working_size, detail_transfer, area, outside, clip=mode == CLIP, coding=coding, exposure=exposure
         )
-        pipeline = DelitPipeline(codec, model.apply, model.config)
+        pipeline = DelitPipeline(codec, model.apply, model.config, codec.with_lora(model.lora))
         result = pipeline(image, mask, options, _show_progress(ProgressBar(1)))
         return io.NodeOutput(result.flat, result.env, preview(result.env), result.matte, result.gain)
 

@@ -151,7 +151,12 @@ class DelitApply(io.ComfyNode):
         if notes.vae_probe is not None:
             delit_model.verify_vae(notes.vae_probe, notes.vae_name)
         z_flat, env_code, matte = delit_model.apply(z)
-        kept = replace(notes, relit=latent["samples"], matte=matte if delit_model.config.matte else None)
+        kept = replace(
+            notes,
+            relit=latent["samples"],
+            matte=matte if delit_model.config.matte else None,
+            decoder_lora=delit_model.lora,
+        )
         return io.NodeOutput(
             make_latent(z_flat, kept),
             EnvCode(env_code, notes.frames, notes.exposure),
@@ -219,7 +224,7 @@ class DelitDecode(io.ComfyNode):
         codec = ComfyVAE(vae)
         z_flat, notes = open_latent(flat_latent)
         framing = decoded_framing(z_flat, notes)
-        flat = decode_pictures(codec, z_flat, framing)[: notes.frames]
+        flat = decode_pictures(codec.with_lora(notes.decoder_lora), z_flat, framing)[: notes.frames]
         if source is None:
             done = finish(flat, None, None, mask, outside)
             matte = _matte_or_all(notes, framing, done.flat)

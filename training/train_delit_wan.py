@@ -122,7 +122,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         "--lora_rank",
         type=int,
         default=default.lora_rank,
-        help="also train a LoRA of this rank on the VAE's decoder, which the heads file brings along (%(default)s: none)",
+        help="also train a LoRA of this rank on the VAE's decoder, which the heads file brings along (0: none)",
     )
     add(
         "--decoder_every",

@@ -21,6 +21,8 @@ from delit_models.heads_file import HeadsInfo, load_heads, save_heads
 from delit_models.pipeline import EMBEDDED_VAE, DelitPipeline
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from training import train_delit_wan
+from training.augment.variants import target_picture
+from training.data.shards import open_pairs
 from training.data.sphere_pairs import write_sphere_pairs
 from training.data.splits import split_subjects
 from training.heads.batches import LatentPair
@@ -74,10 +76,11 @@ def test_heads_learn_and_what_was_trained_is_what_is_used(data_set, tmp_path, ca
     assert any((tmp_path / "log").iterdir())
 
 
-def test_a_resumed_run_gives_the_numbers_of_the_unbroken_one(data_set, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("lora", [(), ("--lora_rank", 2, "--decoder_every", 3)], ids=["heads", "lora"])
+def test_a_resumed_run_gives_the_numbers_of_the_unbroken_one(data_set, tmp_path, capsys, monkeypatch, lora):
     """Weights and their average, bit for bit. The first part is stopped as by Ctrl-C."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(data_set, whole, "--num_epochs", 8)
+    train(data_set, whole, "--num_epochs", 8, *lora)
     batch, asked = DrawnBatches.batch, []
 
     def stopping_batch(self, step: int, rank: int = 0, world: int = 1) -> LatentPair:
@@ -87,9 +90,9 @@ def test_a_resumed_run_gives_the_numbers_of_the_unbroken_one(data_set, tmp_path,
         return batch(self, step, rank, world)
 
     monkeypatch.setattr(DrawnBatches, "batch", stopping_batch)
-    train(data_set, broken, "--num_epochs", 8)
+    train(data_set, broken, "--num_epochs", 8, *lora)
     assert "Stopped after step 4" in capsys.readouterr().out
-    train(data_set, broken, "--num_epochs", 8, "--resume")
+    train(data_set, broken, "--num_epochs", 8, "--resume", *lora)
     assert "Going on from step 4 of 8" in capsys.readouterr().out
     for name in ("delit_heads.safetensors", "delit_heads_last.safetensors"):
         one, other = (load_file(folder / name) for folder in (whole, broken))
@@ -98,7 +101,7 @@ def test_a_resumed_run_gives_the_numbers_of_the_unbroken_one(data_set, tmp_path,
         torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["trainer"]
         for folder in (whole, broken)
     ]
-    for part in ("heads", "average"):
+    for part in ("heads", "average", *(("lora", "lora_average") if lora else ())):
         one, other = (state[part].get("weights", state[part]) for state in states)
         assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -110,6 +113,7 @@ def test_changed_settings_and_data_are_refused_by_name(data_set, tmp_path):
         (("--use_mask",), "use_mask was False, is True"),
         (("--seed", 7), "seed was 0, is 7"),
         (("--photographed", 0.1), "photographed was 0.8, is 0.1"),
+        (("--lora_rank", 4), "lora_rank was not set, is 4"),
     ):
         with pytest.raises(DelitError, match=told):
             train(data_set, tmp_path / "run", "--num_epochs", 2, "--resume", *changed)
@@ -143,6 +147,48 @@ def test_training_goes_on_from_trained_heads_and_joined_data(data_set, tmp_path)
     torch.testing.assert_close(after.heads(z).z_flat, before.heads(z).z_flat, atol=1e-2, rtol=1e-2)
 
 
+def test_a_lora_is_learned_kept_and_gone_on_from(data_set, tmp_path):
+    lora = ("--lora_rank", 2, "--decoder_every", 1)
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(data_set, first, "--num_epochs", 4, *lora)
+    loaded = load_heads(first / "delit_heads.safetensors")
+    assert loaded.lora.rank == loaded.info.training["lora_rank"] == 2
+    assert all(up.any() for _, up in loaded.lora.factors.values())
+    pipe = DelitPipeline.load(EMBEDDED_VAE, first / "delit_heads.safetensors")
+    z = torch.randn(1, 16, 8, 8)
+    with torch.no_grad():
+        assert not torch.equal(pipe.flat_vae.decode(z), pipe.vae.decode(z))
+    start = ("--start_from", first / "delit_heads.safetensors", "--num_epochs", 1, "--learning_rate", 1e-7)
+    for other in ((), ("--lora_rank", 3)):
+        with pytest.raises(DelitError, match="a LoRA of rank 2: give --lora_rank 2"):
+            train(data_set, second, *start, *other)
+    train(data_set, second, *start, *lora)
+    for name, factor in load_heads(second / "delit_heads.safetensors").lora.tensors().items():
+        torch.testing.assert_close(factor, loaded.lora.tensors()[name], atol=1e-5, rtol=1e-4)
+    for refused in (("--lora_rank", -1), (*lora[:2], "--decoder_every", 0)):
+        with pytest.raises(DelitError, match="1 step or more"):
+            train(data_set, tmp_path / "no", *refused)
+    with pytest.raises(SystemExit):
+        train(data_set, tmp_path / "no", "--freeze_vae", *lora)
+
+
+def test_a_lora_learns_towards_the_picture_itself(data_set, tmp_path):
+    """The decoder that has learned shows the heads' latents nearer to their targets than the VAE's own does."""
+    options = ("--lora_rank", 4, "--decoder_every", 1, "--num_epochs", 30, "--validate_every", 1000)
+    train(data_set, tmp_path / "run", *options, "--learning_rate", 3e-3)
+    pipe = DelitPipeline.load(EMBEDDED_VAE, tmp_path / "run" / "delit_heads_last.safetensors")
+    pairs = open_pairs([str(data_set)], "train")
+    errors = {"plain": 0.0, "tuned": 0.0}
+    with torch.no_grad():
+        for pair in (pairs[n] for n in range(len(pairs))):
+            z_flat = pipe.heads(pipe.vae.encode(pair.relit[None] * 2 - 1)).z_flat
+            for name, vae in (("plain", pipe.vae), ("tuned", pipe.flat_vae)):
+                off = (vae.decode(z_flat)[0] / 2 + 0.5 - target_picture(pair)) * pair.mask
+                errors[name] += off.square().mean().item()
+    print(errors)
+    assert errors["tuned"] < 0.9 * errors["plain"], errors
+
+
 def test_heads_of_another_vae_are_no_start(data_set, tmp_path):
     others = tmp_path / "heads.safetensors"
     info = HeadsInfo(name="Others", vae_name="another VAE", licence="")
@@ -161,6 +207,10 @@ def test_a_vae_whose_encoder_is_not_linear_is_trained_for_from_a_cache(data_set,
     loaded = load_heads(tmp_path / "run" / "delit_heads.safetensors")
     assert loaded.info.training["steps"] == 2
     assert loaded.vae_probe.shape == heads_file.test_card().shape[:1] + (16, 8, 8)
+    train_delit_wan.train(
+        train_delit_wan.parse_arguments([*options, "--lora_rank", "2", "--decoder_every", "1"])
+    )
+    assert load_heads(tmp_path / "run" / "delit_heads.safetensors").lora.factors
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(data_set, tmp_path, monkeypatch):
@@ -220,10 +270,11 @@ def test_sigterm_leaves_a_checkpoint_and_kill_the_last_one(data_set, tmp_path):
     load_heads(tmp_path / "delit_heads.safetensors")
 
 
-def test_two_processes_are_one_with_their_batch(data_set, tmp_path):
+@pytest.mark.parametrize("lora", [(), ("--lora_rank", 2, "--decoder_every", 2)], ids=["heads", "lora"])
+def test_two_processes_are_one_with_their_batch(data_set, tmp_path, lora):
     """Started as accelerate's launcher does, over gloo; what differs is the order of additions."""
     alone, together = tmp_path / "alone", tmp_path / "together"
-    train(data_set, alone, "--num_epochs", 3)
+    train(data_set, alone, "--num_epochs", 3, *lora)
     port, processes = 29000 + os.getpid() % 2000, []
     for rank in range(2):
         environment = os.environ | {
@@ -231,7 +282,7 @@ def test_two_processes_are_one_with_their_batch(data_set, tmp_path):
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         command = [sys.executable, "-m", "training.train_delit_wan"]
-        command += arguments(data_set, together, "--num_epochs", 3)
+        command += arguments(data_set, together, "--num_epochs", 3, *lora)
         processes.append(
             subprocess.Popen(
                 command,
@@ -246,6 +297,7 @@ def test_two_processes_are_one_with_their_batch(data_set, tmp_path):
         said, _ = process.communicate(timeout=240)
         assert process.returncode == 0, said[-3000:]
     one, other = (load_file(folder / "delit_heads.safetensors") for folder in (alone, together))
+    assert one.keys() == other.keys() and bool(lora) == any("lora_" in key for key in one)
     for key, tensor in one.items():
         torch.testing.assert_close(other[key].float(), tensor.float(), atol=2e-3, rtol=2e-2)
 

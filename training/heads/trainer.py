@@ -59,8 +59,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.lora_rank < 0 or self.decoder_every < 1:
             raise DelitError(
-                f"--lora_rank is {self.lora_rank} and --decoder_every {self.decoder_every}: give a rank of 0 (no LoRA) or "
-                "more, and 1 step or more."
+                f"--lora_rank is {self.lora_rank} and --decoder_every {self.decoder_every}: give a rank of 0 (no LoRA) "
+                "or more, and 1 step or more."
             )
 
 

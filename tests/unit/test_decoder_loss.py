@@ -7,8 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delit_models.checkpoint import load_wan_vae
+from delit_models.pipeline import EMBEDDED_VAE
+from training.augment.clutter import clutter
 from training.heads.batches import LatentPair, as_bytes
 from training.heads.decoder_loss import JUDGED, MARGIN, DecoderLoss, Span
+from training.heads.lora import LoraDecoder
 
 CELLS = 20
 
@@ -73,3 +77,22 @@ def test_windows_together_are_the_masked_mean_of_the_picture():
     elsewhere = torch.where(mask.bool(), batch.z_flat, batch.z_flat + 1)
     inner = [loss(elsewhere, batch, step)["decoded"].item() for step in range(20)]
     assert max(inner) < 0.3
+
+
+def test_a_lora_learns_towards_the_picture_itself():
+    """Not towards what the VAE makes of the picture: the frozen decoder stays that far away."""
+    vae = load_wan_vae(EMBEDDED_VAE)
+    pictures = torch.stack([clutter(64, 64, torch.Generator().manual_seed(n)) for n in range(2)]).clamp(0, 1)
+    z = vae.encode(pictures * 2 - 1)
+    batch = LatentPair(z, z, torch.ones(2, 1, 8, 8), torch.zeros(2, 4, 128, 256), as_bytes(0.7 * pictures))
+    decoder = LoraDecoder(vae, rank=4, seed=0)
+    loss = DecoderLoss(decoder, use_mask=False, seed=0)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=3e-3)
+    errors = []
+    for step in range(12):
+        optimizer.zero_grad()
+        errors.append(loss(z, batch, step)["decoded"])
+        errors[-1].backward()
+        optimizer.step()
+    assert errors[0].item() == pytest.approx(DecoderLoss(vae, False, 0)(z, batch, 0)["decoded"].item())
+    assert errors[-1] < 0.5 * errors[0]

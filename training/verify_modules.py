@@ -33,6 +33,7 @@ PACKAGES = (
     "torchvision",
     "torchmetrics",
     "accelerate",
+    "peft",
     "einops",
     "safetensors",
     "numpy",
@@ -168,6 +169,30 @@ def check_training(bench: Bench) -> str:
     return f"one step took the loss from {before:.3f} to {after:.3f}"
 
 
+def check_lora(bench: Bench) -> str:
+    from delit_models.checkpoint import load_wan_vae
+    from delit_models.decoder_lora import DecoderLora, with_lora
+    from delit_models.heads_file import test_card
+    from delit_models.pipeline import EMBEDDED_VAE
+    from training.heads.lora import LoraDecoder
+
+    vae = load_wan_vae(EMBEDDED_VAE, bench.device)
+    decoder, card = LoraDecoder(vae, rank=2, seed=0), test_card().to(bench.device)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-3)
+    z, errors = vae.encode(card), []
+    for _ in range(2):
+        optimizer.zero_grad()
+        errors.append((decoder.decode(z) - card).square().mean())
+        errors[-1].backward()
+        optimizer.step()
+    before, after = (error.item() for error in errors)
+    _require(after < before, f"one step took the decoder's error from {before:.4f} to {after:.4f}; it must fall")
+    with torch.no_grad():
+        off = with_lora(vae, DecoderLora.from_tensors(decoder.state_dict())).decode(z) - decoder.decode(z)
+    _require(off.abs().max().item() < 1e-4, "the decoder is not the trained one when the LoRA is merged")
+    return f"peft {_version('peft')}: one step took the decoder's error from {before:.4f} to {after:.4f}"
+
+
 def check_generator(bench: Bench) -> str:
     missing = [name for name in GENERATOR_PACKAGES if not _version(name)]
     if missing:
@@ -196,6 +221,7 @@ CHECKS: dict[str, Check] = {
     "Files": check_files,
     "Data set": check_data_set,
     "Training": check_training,
+    "LoRA": check_lora,
     "Generator": check_generator,
 }
 

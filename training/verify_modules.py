@@ -186,7 +186,9 @@ def check_lora(bench: Bench) -> str:
         errors[-1].backward()
         optimizer.step()
     before, after = (error.item() for error in errors)
-    _require(after < before, f"one step took the decoder's error from {before:.4f} to {after:.4f}; it must fall")
+    _require(
+        after < before, f"one step took the decoder's error from {before:.4f} to {after:.4f}; it must fall"
+    )
     with torch.no_grad():
         off = with_lora(vae, DecoderLora.from_tensors(decoder.state_dict())).decode(z) - decoder.decode(z)
     _require(off.abs().max().item() < 1e-4, "the decoder is not the trained one when the LoRA is merged")

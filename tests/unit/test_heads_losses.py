@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -154,6 +155,16 @@ def test_two_processes_together_see_what_one_sees(drawn):
     parts = [drawn.batch(2, rank, 2) for rank in range(2)]
     for rank, part in enumerate(parts):
         assert torch.equal(part.z, whole.z[rank::2]) and torch.equal(part.mask, whole.mask[rank::2])
+
+
+def test_the_target_comes_as_a_picture_where_it_is_asked_for(drawn):
+    assert drawn.batch(2).target is None
+    batch = replace(drawn, with_target=True).batch(2)
+    assert torch.equal(batch.z_flat, drawn.batch(2).z_flat) and batch.target.dtype == torch.uint8
+    again = drawn.code.encode(batch.target.float() / 255 * 2 - 1)
+    torch.testing.assert_close(again, batch.z_flat, atol=0.01, rtol=0)
+    first = batch.rows(0, 1)
+    assert torch.equal(first.target, batch.target[:1]) and len(first.z) == 1
 
 
 def test_batches_drawn_ahead_are_those_of_their_steps(drawn):

@@ -86,6 +86,17 @@ def test_the_first_variant_is_the_pair_as_it_is(data_set, tmp_path):
         assert not torch.allclose(cache[3 * index + 1].z, expected, atol=1e-3)
 
 
+def test_targets_are_kept_as_pictures_where_they_are_asked_for(data_set, tmp_path):
+    plain = build_latent_cache(PatchMeans(), data_set, 2, ALWAYS, 0, tmp_path)
+    assert plain[0].target is None
+    batch = build_latent_cache(PatchMeans(), data_set, 2, ALWAYS, 0, tmp_path, with_target=True).batch(
+        torch.arange(4)
+    )
+    assert torch.equal(batch.z, plain.batch(torch.arange(4)).z) and batch.target.dtype == torch.uint8
+    again = PatchMeans().encode(batch.target.float() / 255 * 2 - 1)
+    torch.testing.assert_close(again, batch.z_flat, atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize("part", PAIR_FILES)
 @pytest.mark.parametrize("keeps_time", [False, True])
 def test_latents_are_made_anew_when_any_file_of_a_pair_is_another(tmp_path, part, keeps_time):

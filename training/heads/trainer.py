@@ -100,7 +100,6 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate
-        for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
         pieces = _pieces(batch, self.config.accumulate)

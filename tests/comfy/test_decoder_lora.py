@@ -80,7 +80,7 @@ def test_the_flat_picture_is_that_of_trainings_decoder_and_the_vae_stays(
         )
         print(f"with the LoRA within {errors[0]:.1e}, without within {errors[1]:.1e}")
         assert max(errors) < TOLERANCE
-        assert np.abs(flat - plain.reshape(flat.shape)).max() > 0.02
+        assert np.abs(flat - plain.reshape(flat.shape)).max() > 0.01
 
 
 def test_heads_without_a_lora_decode_plainly_after_such_with_one(

@@ -217,10 +217,9 @@ def _optimizers(heads: DelitHeads, config: TrainConfig) -> tuple[torch.optim.Opt
 
 def _lora_optimizer(lora: LoraDecoder, config: TrainConfig) -> torch.optim.Optimizer:
     """Without decay: factors near 0 are no change at all, and need no pull there."""
-    rate = _ADAM_SHARE * config.learning_rate
-    return _with_peak(
-        torch.optim.AdamW(lora.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98)), rate
-    )
+    rate = config.learning_rate
+    adam = torch.optim.AdamW(lora.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98))
+    return _with_peak(adam, rate)
 
 
 def _with_peak(optimizer: torch.optim.Optimizer, peak: float) -> torch.optim.Optimizer:

@@ -46,7 +46,7 @@ class DecoderLora:
             told = f"missing: {', '.join(lacking[:4])}; unexpected: {', '.join(strange[:4])}"
             raise CheckpointError(f"The LoRA of these heads is incomplete ({told}). Export the heads again.")
         factors = {name: (tensors[name + _DOWN], tensors[name + _UP]) for name in sorted(names)}
-        ranks = {size for down, up in factors.values() for size in (down.shape[0], up.shape[1])}
+        ranks = {_rank(name, *pair) for name, pair in factors.items()}
         if len(ranks) != 1:
             raise CheckpointError(
                 f"The LoRA of these heads has ranks {sorted(ranks)}, not one. Export the heads again."
@@ -64,6 +64,17 @@ class DecoderLora:
     @property
     def rank(self) -> int:
         return next(iter(self.factors.values()))[0].shape[0]
+
+
+def _rank(name: str, down: Tensor, up: Tensor) -> int:
+    """Of one convolution's factors. Raises CheckpointError for shapes that make no kernel together."""
+    fits = down.ndim == up.ndim in (4, 5) and up.shape[1] == down.shape[0] and max(up.shape[2:]) == 1
+    if not fits:
+        raise CheckpointError(
+            f"The LoRA of these heads has an A of {list(down.shape)} and a B of {list(up.shape)} for {name}; they are "
+            "to be [R, inputs, kernel …] and [outputs, R, 1 …]. Export the heads again."
+        )
+    return down.shape[0]
 
 
 def weight_change(down: Tensor, up: Tensor) -> Tensor:

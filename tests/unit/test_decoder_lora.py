@@ -137,7 +137,7 @@ def test_older_readers_refuse_a_lora_and_read_heads_without_one(vae, decoder, tm
         load_heads(with_one)
 
 
-@pytest.mark.parametrize("damage", ["missing", "strange", "rank", "nan"])
+@pytest.mark.parametrize("damage", ["missing", "strange", "rank", "scalar", "ranks", "nan"])
 def test_a_damaged_lora_is_named(vae, decoder, tmp_path, damage):
     path = saved(tmp_path / "heads.safetensors", vae, DecoderLora.from_tensors(decoder.state_dict()))
     tensors = load_file(path)
@@ -149,8 +149,16 @@ def test_a_damaged_lora_is_named(vae, decoder, tmp_path, damage):
         told = "decoder.conv1.alpha"
         tensors["decoder_lora.decoder.conv1.alpha"] = torch.ones(1)
     elif damage == "rank":
-        told = "ranks"
+        told = "a B of .* for decoder.conv1"
         tensors[name] = tensors[name][:, :1].clone()
+    elif damage == "scalar":
+        told = r"a B of \[\] for decoder.conv1"
+        tensors[name] = torch.ones(())
+    elif damage == "ranks":
+        told = r"has ranks \[1, 3\]"
+        tensors[name] = tensors[name][:, :1].clone()
+        down = name.replace("lora_B", "lora_A")
+        tensors[down] = tensors[down][:1].clone()
     else:
         tensors[name][0] = torch.nan
     save_file(tensors, path, metadata={"delit": json.dumps(description_of(path))})

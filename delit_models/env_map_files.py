@@ -96,7 +96,7 @@ def write_env_map(
     depth, a file that is there while not `overwrite`, and a folder or disk that takes no file.
     """
     suffix = _checked_suffix(path, bit_depth)
-    _check_writable_map(env)
+    check_env_map(env)
     pixels = to_orientation(env.detach().cpu(), orientation).float().numpy()
     attributes: dict[str, Attribute] = {"Software": "Delit"}
     if suffix == ".exr":
@@ -131,7 +131,8 @@ def _checked_suffix(path: str | os.PathLike, bit_depth: str) -> str:
     return suffix
 
 
-def _check_writable_map(env: Tensor) -> None:
+def check_env_map(env: Tensor) -> None:
+    """Raise DelitError unless `env` is one map [H, 2H, 3] in floating point, finite and not negative."""
     if env.ndim != 3 or env.shape[2] != 3 or 0 in env.shape or not env.is_floating_point():
         raise DelitError(
             f"Expected one environment map [H, W, 3] in floating point, got {list(env.shape)} {env.dtype}. "

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -223,6 +224,7 @@ def _basins(excess: Tensor, floor: float) -> list[Tensor]:
     return [(labels == peak) & (excess >= EDGE * values[peak]) for peak in peaks]
 
 
+@lru_cache(maxsize=1)
 def _neighbours(height: int, width: int) -> list[list[int]]:
     """The eight neighbours of every pixel of a lat-long map; a pole's row is next to itself across the pole."""
     lists = []

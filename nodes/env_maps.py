@@ -18,7 +18,7 @@ from ..delit_models.errors import DelitError
 from ..delit_models.lat_long import ORIENTATIONS
 from ..delit_models.stages import decode_light
 from .delit_model import DelitModel
-from .schema import DelitModelType, EnvCode, EnvCodeType, env_pooling_input, schema
+from .schema import DelitModelType, EnvCode, EnvCodeType, core_opens_hdr, env_pooling_input, schema
 
 AS_STORED = "as stored in the file"
 ORIENTATION_HELP = (
@@ -150,7 +150,9 @@ class DelitSaveEnvMap(io.ComfyNode):
                 path, radiance, bit_depth=depth, orientation=orientation, header=header, overwrite=False
             )
             saved.append(ui.SavedResult(file, subfolder, io.FolderType.output))
-        return io.NodeOutput(ui={**shown, "env_files": saved})
+        # Core's HDR viewer opens what is among the `images`.
+        images = [*shown["images"], *(saved if core_opens_hdr() else [])]
+        return io.NodeOutput(ui={**shown, "images": images, "env_files": saved})
 
 
 class DelitLoadEnvMap(io.ComfyNode):

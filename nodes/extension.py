@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .env_map_viewer import DelitPreviewEnvMap
 from .env_maps import DelitDecodeEnv, DelitLoadEnvMap, DelitSaveEnvMap
 from .light import DelitEnvMapTransform, DelitKeyLight
 from .loaders import DelitExamplePortrait, DelitLoadModel, DelitLoadWanVAE
@@ -31,4 +32,5 @@ class DelitExtension(ComfyExtension):
             DelitExamplePortrait,
             DelitKeyLight,
             DelitEnvMapTransform,
+            DelitPreviewEnvMap,
         ]

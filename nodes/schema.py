@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, get_args
 
 from comfy_api.latest import io
@@ -45,6 +47,17 @@ def schema(search_aliases: list[str], **values: Any) -> io.Schema:
     known = {field.name for field in fields(io.Schema)}
     newer = {"search_aliases": search_aliases}
     return io.Schema(category=CATEGORY, **values, **{name: v for name, v in newer.items() if name in known})
+
+
+@lru_cache(maxsize=1)
+def core_opens_hdr() -> bool:
+    """Whether the front end has a viewer for .exr and .hdr among a node's `images`, as every one has from 1.47 on. Older
+    ones (ComfyUI 0.8.0 comes with 1.35) show a broken picture in its place."""
+    try:
+        release = version("comfyui_frontend_package").split(".")
+    except PackageNotFoundError:
+        return False
+    return tuple(int(part) for part in release[:2] if part.isdigit()) >= (1, 47)
 
 
 def working_size_input() -> io.Input:

@@ -25,6 +25,7 @@ NODES = {
     "DelitSavePlate",
     "DelitKeyLight",
     "DelitEnvMapTransform",
+    "DelitPreviewEnvMap",
 }
 WORKFLOWS = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 LANGUAGES = ("en", "zh")

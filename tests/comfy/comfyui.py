@@ -78,11 +78,19 @@ class ComfyServer:
     """A running ComfyUI with a folder of its own for custom nodes, models, input and output.
 
     It cannot reach the internet (a proxy that is not there is set), so whatever runs in it runs offline.
+    `packages` is a folder whose Python packages go before the installed ones.
     """
 
-    def __init__(self, checkout: Checkout, base: Path, install: str, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        checkout: Checkout,
+        base: Path,
+        install: str,
+        arguments: tuple[str, ...] = (),
+        packages: Path | None = None,
+    ) -> None:
         self.checkout, self.base, self.install = checkout, base, install
-        self.arguments = arguments
+        self.arguments, self.packages = arguments, packages
         self.pack_name = "delit" if install == "symlink" else "ComfyUI-Delit"
         self.log_file = base / "server.log"
         self.port = _free_port()
@@ -95,6 +103,9 @@ class ComfyServer:
             folder.mkdir(parents=True, exist_ok=True)
         nowhere = "http://127.0.0.1:9"
         environment = {**os.environ, "http_proxy": nowhere, "https_proxy": nowhere, "PYTHONUNBUFFERED": "1"}
+        if self.packages:
+            before = os.environ.get("PYTHONPATH")
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(self.packages), before)))
         command = [sys.executable, "main.py", "--cpu", "--base-directory", self.base, "--port", self.port]
         command += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
         with self.log_file.open("w") as log:

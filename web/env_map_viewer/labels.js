@@ -2,6 +2,9 @@
 
 const signed = (stops, digits = 1) => `${stops < 0 ? "−" : "+"}${Math.abs(stops).toFixed(digits)}`;
 
+/** Whole degrees, with a true minus. */
+const degrees = (angle) => `${angle < -0.5 ? "−" : ""}${Math.abs(angle).toFixed(0)}°`;
+
 /** Where a light stands, as an index: 0 the camera's side, then by 45° to 4, behind the subject. */
 const around = (azimuth) => Math.min(4, Math.floor((Math.abs(azimuth) + 22.5) / 45));
 
@@ -39,8 +42,8 @@ const ENGLISH = {
   noWebGL: "This browser cannot draw the map: it needs WebGL 2 with float textures.",
   noLight: "No main light: the light is even.",
   light: (light) =>
-    `Main light from ${placeInEnglish(light)}: ${light.azimuth.toFixed(0)}° around, ${light.elevation.toFixed(0)}° up, ` +
-    `${signed(light.stops)} stops, ${light.diameter.toFixed(0)}° wide, ${(100 * light.share).toFixed(0)}% of the light there.`,
+    `Main light from ${placeInEnglish(light)}: ${degrees(light.azimuth)} around, ${degrees(light.elevation)} up, ` +
+    `${signed(light.stops)} stops, ${degrees(light.diameter)} wide, ${(100 * light.share).toFixed(0)}% of the light there.`,
   signed,
 };
 
@@ -64,8 +67,8 @@ const CHINESE = {
   noWebGL: "此浏览器无法显示贴图：需要支持浮点纹理的 WebGL 2。",
   noLight: "没有主光：光照均匀。",
   light: (light) =>
-    `主光来自${placeInChinese(light)}：方位角 ${light.azimuth.toFixed(0)}°，仰角 ${light.elevation.toFixed(0)}°，` +
-    `${signed(light.stops)} 档，角直径 ${light.diameter.toFixed(0)}°，占该处光量的 ${(100 * light.share).toFixed(0)}%。`,
+    `主光来自${placeInChinese(light)}：方位角 ${degrees(light.azimuth)}，仰角 ${degrees(light.elevation)}，` +
+    `${signed(light.stops)} 档，角直径 ${degrees(light.diameter)}，占该处光量的 ${(100 * light.share).toFixed(0)}%。`,
   signed,
 };
 

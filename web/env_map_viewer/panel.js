@@ -2,7 +2,7 @@
 
 import { FLAT, LOOK, drag, keepInside, resetView, startView, zoom } from "./camera.js";
 import { drawLight, drawStops } from "./overlay.js";
-import { NoWebGL, release, rendererFor } from "./renderer.js";
+import { NoWebGL, forget, release, rendererFor } from "./renderer.js";
 
 const EXPOSURE_LIMIT = 16; // stops, as the nodes' own exposure inputs
 const KEY_STOPS = 0.5;
@@ -24,6 +24,7 @@ export class ViewerPanel {
     this.maps = [];
     this.index = 0;
     this.map = null;
+    this.loading = false;
     this.frame = 0;
     this.element = this.build();
     this.listen();
@@ -41,6 +42,7 @@ export class ViewerPanel {
   async choose(index) {
     this.index = index;
     const notes = this.maps[index];
+    this.loading = true;
     this.update();
     let pixels = null;
     try {
@@ -50,7 +52,8 @@ export class ViewerPanel {
     }
     if (this.maps[this.index] !== notes) return; // Another one was chosen in the meantime.
     if (pixels?.length !== 3 * notes.width * notes.height) pixels = null;
-    if (this.map) release(this, this.map);
+    forget(this.map);
+    this.loading = false;
     this.map = pixels && { width: notes.width, height: notes.height, pixels };
     this.update();
   }
@@ -59,7 +62,8 @@ export class ViewerPanel {
   dispose() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
-    release(this, this.map);
+    forget(this.map);
+    release(this);
   }
 
   build() {
@@ -180,7 +184,7 @@ export class ViewerPanel {
     this.mapValue.textContent = `${this.index + 1} / ${maps.length}`;
     const notes = maps[this.index];
     this.light.textContent = !notes ? "" : notes.light ? labels.light(notes.light) : labels.noLight;
-    this.message.textContent = this.map ? "" : notes ? labels.gone : labels.empty;
+    this.message.textContent = this.map || this.loading ? "" : notes ? labels.gone : labels.empty;
     this.requestDraw();
   }
 

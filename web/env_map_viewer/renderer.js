@@ -3,12 +3,14 @@
 //
 // Plain WebGL rather than a library: all that there is to draw is one rectangle, whose shader looks up a lat-long map.
 // three.js (0.187: 2.1 MB in two modules, and a context for every renderer) would add a scene of which nothing is used,
-// and ComfyUI's page loads every script of a pack when it opens. This folder is 30 KB.
+// and ComfyUI's page loads every script of a pack when it opens. The viewer is 37 KB.
 
 import { FLAT, basis, flatHeight } from "./camera.js";
 import { BALLS, BALL_PIXELS, COVER, PICTURE, STOP_COLORS } from "./shaders.js";
 
-const LIGHT_ROWS = 64; // At least as many rows of the map light the matte and the diffuse ball.
+// So many rows of the map, or up to twice as many, light the balls; the matte one mirrors small lamps.
+const MATTE_ROWS = 64;
+const DIFFUSE_ROWS = 32;
 
 /** That this browser cannot draw the maps. */
 export class NoWebGL extends Error {}
@@ -23,9 +25,11 @@ export function rendererFor(user) {
   return shared;
 }
 
+/** A map is not drawn any more: its texture goes. */
+export const forget = (map) => shared?.forget(map);
+
 /** A user draws no more. With the last one the context goes too. */
-export function release(user, map) {
-  if (map) shared?.forget(map);
+export function release(user) {
   users.delete(user);
   if (users.size > 0 || !shared) return;
   shared.dispose();
@@ -59,8 +63,8 @@ class Renderer {
     const { gl, canvas } = this;
     const { right, up, back } = basis(view);
     const camera = [...right, ...up, ...back];
-    this.bind(1, this.ballTexture);
     this.bind(0, this.textureOf(map));
+    this.bind(1, this.ballTexture);
     if (view.balls) this.shadeBalls(map, camera);
     if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
@@ -88,7 +92,8 @@ class Renderer {
     gl.viewport(0, 0, 2 * BALL_PIXELS, BALL_PIXELS);
     this.balls.run({
       map: ["1i", 0],
-      level: ["1i", Math.max(0, Math.floor(Math.log2(map.height / LIGHT_ROWS)))],
+      matte_level: ["1i", mipmapWith(MATTE_ROWS, map)],
+      diffuse_level: ["1i", mipmapWith(DIFFUSE_ROWS, map)],
       camera: ["Matrix3fv", false, camera],
     });
   }
@@ -110,7 +115,6 @@ class Renderer {
     return this.textures.get(map);
   }
 
-  /** A map is not drawn any more. */
   forget(map) {
     this.gl.deleteTexture(this.textures.get(map) ?? null);
     this.textures.delete(map);
@@ -180,6 +184,9 @@ function withAlpha(rgb) {
   }
   return rgba;
 }
+
+/** Which of a map's mipmaps has so many rows, up to twice as many, or all where there are fewer. */
+const mipmapWith = (rows, map) => Math.max(0, Math.floor(Math.log2(map.height / rows)));
 
 /** "#rrggbb" → its channels in [0, 1]. */
 const channels = (color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16) / 255);

@@ -29,7 +29,8 @@ export const BALLS = `#version 300 es
 precision highp float;
 precision highp sampler2D;
 uniform sampler2D map;
-uniform int level; // of the map's mipmaps: 64 to 127 rows
+uniform int matte_level; // which of the map's mipmaps lights a ball
+uniform int diffuse_level;
 uniform mat3 camera; // columns: right, up, back
 out vec4 color;
 const float PI = 3.14159265358979;
@@ -54,6 +55,7 @@ void main() {
   vec2 place = (gl_FragCoord.xy - vec2(diffuse ? size : 0.0, 0.0)) / size * 2.0 - 1.0;
   place /= max(1.0, length(place)); // Round the ball its rim goes on, for what is blended with it.
   vec3 normal = camera * vec3(place, sqrt(max(0.0, 1.0 - dot(place, place))));
+  int level = diffuse ? diffuse_level : matte_level;
   ivec2 pixels = textureSize(map, level);
   float across = 2.0 * PI / float(pixels.x);
   vec2 turn = vec2(cos(across), sin(across));

@@ -28,9 +28,21 @@ def own_front_end(checkout: Checkout) -> Path | None:
     folder = CACHE / pins[PARTS[0]]
     if not (folder / "comfyui_frontend_package").is_dir():
         wanted = [f"{part}=={pin}" for part, pin in pins.items()]
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), *wanted]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--target",
+            str(folder),
+            *wanted,
+        ]
         if subprocess.run(command, check=False).returncode != 0:
-            pytest.skip(f"the front end of ComfyUI {checkout.version} could not be installed: {' '.join(wanted)}")
+            pytest.skip(
+                f"the front end of ComfyUI {checkout.version} could not be installed: {' '.join(wanted)}"
+            )
     return folder
 
 

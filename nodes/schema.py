@@ -51,8 +51,10 @@ def schema(search_aliases: list[str], **values: Any) -> io.Schema:
 
 @lru_cache(maxsize=1)
 def core_opens_hdr() -> bool:
-    """Whether the front end has a viewer for .exr and .hdr among a node's `images`, as every one has from 1.47 on. Older
-    ones (ComfyUI 0.8.0 comes with 1.35) show a broken picture in its place."""
+    """Whether the front end has a viewer for .exr and .hdr among a node's `images`, as every one has from 1.47 on.
+
+    Older ones (ComfyUI 0.8.0 comes with 1.35) show a broken picture in its place.
+    """
     try:
         release = version("comfyui_frontend_package").split(".")
     except PackageNotFoundError:

@@ -89,7 +89,7 @@ class ViewerPage:
         self.set_slider("Map", 1)
 
     def set_slider(self, name: str, value: float) -> None:
-        slider = self.panel.get_by_label(name)
+        slider = self.panel.get_by_role("slider", name=name)
         if float(slider.input_value()) != value:
             slider.fill(str(value))
             self.settle()

@@ -35,6 +35,12 @@ function locator(node) {
   return inSubgraph ? `${node.graph.id}:${node.id}` : String(node.id);
 }
 
+/** Show what an earlier run gave, if there is anything. */
+function showOutputs(node, outputs) {
+  const maps = outputs?.[locator(node)]?.[OUTPUT];
+  if (maps?.length) panels.get(node)?.show(maps);
+}
+
 app.registerExtension({
   name: "Delit.EnvMapViewer",
   nodeCreated(node) {
@@ -61,11 +67,12 @@ app.registerExtension({
       panels.delete(node);
     };
   },
+  /** Nodes are made anew where something is undone, and the outputs stay. */
+  loadedGraphNode(node) {
+    if (node.comfyClass === NODE_ID) showOutputs(node, app.nodeOutputs);
+  },
   /** The outputs of an earlier run are back: a workflow's tab or a past run was opened. */
   onNodeOutputsUpdated(outputs) {
-    for (const [node, panel] of panels) {
-      const maps = outputs[locator(node)]?.[OUTPUT];
-      if (maps?.length) panel.show(maps);
-    }
+    for (const node of panels.keys()) showOutputs(node, outputs);
   },
 });

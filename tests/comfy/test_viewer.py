@@ -14,7 +14,7 @@ import torch
 
 from delit_models.env_map_files import read_env_map
 from delit_models.key_lights import find_key_lights
-from delit_models.lat_long import direction_grid, direction_to_pixel
+from delit_models.lat_long import direction_grid, direction_to_pixel, rotate_env
 from tests.comfy import graphs
 from tests.comfy.comfyui import ARTIFACTS, Checkout, ComfyServer
 from tests.comfy.front_ends import own_front_end
@@ -30,6 +30,7 @@ from tests.comfy.viewer_page import (
     looked_at,
     on_screen,
     place_of,
+    turn,
 )
 from training.evaluation.spheres import render_spheres, sphere_picture
 
@@ -266,10 +267,20 @@ def test_false_colours_show_stops(viewer: ViewerPage, viewer_server: ComfyServer
 def test_the_balls_are_lit_by_the_map(viewer: ViewerPage, viewer_server: ComfyServer) -> None:
     viewer.set_slider("Map", 2)
     viewer.press("Balls")
+    assert_balls(viewer.picture(), MAPS[1])
+    shoot(viewer, viewer_server, "balls")
+    viewer.drag(-90, 40)
     picture = viewer.picture()
+    yaw, pitch = (pixels * FIELD_OF_VIEW / picture.shape[0] for pixels in (90, 40))
+    towards_camera = torch.from_numpy(turn(yaw, pitch).T.copy())
+    assert_balls(picture, rotate_env(torch.from_numpy(MAPS[1]), towards_camera).numpy())
+
+
+def assert_balls(picture: np.ndarray, env: np.ndarray) -> None:
+    """That the three balls in the picture are the evaluation's, under a map as their camera sees it."""
     height, width = picture.shape[:2]
     radius = min(0.13 * height, 0.09 * width)
-    spheres = render_spheres(torch.from_numpy(MAPS[1]))
+    spheres = render_spheres(torch.from_numpy(env))
     for number, name in enumerate(("mirror", "matte", "diffuse")):
         expected = on_screen(sphere_picture(spheres[name]).numpy())
         # Points inside the ball, away from its rim.
@@ -279,7 +290,6 @@ def test_the_balls_are_lit_by_the_map(viewer: ViewerPage, viewer_server: ComfySe
             shown = picture[int(row), int(column)]
             there = expected[int((1 - y) * 32), int((1 + x) * 32)]
             assert shown == pytest.approx(there, abs=8), (name, x, y)
-    shoot(viewer, viewer_server, "balls")
 
 
 @pytest.mark.browser
@@ -321,6 +331,34 @@ def test_many_viewers_share_a_context_and_the_last_gives_it_back(
     assert page.evaluate("() => liveContexts()") == 0
     run_graph(page, [file])
     assert ViewerPage(page).picture().max() > 0, "a viewer after the last one draws nothing"
+    assert page.troubles == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_an_earlier_run_is_shown_again(viewer_server: ComfyServer, browser: Any) -> None:
+    page = open_page(browser, viewer_server, "canvas")
+    run_graph(page, [viewer_server.put_array("maps", MAPS)])
+    viewer = ViewerPage(page)
+    viewer.press("Balls", False)
+    before = viewer.picture()
+    # As undo does: the nodes are made anew.
+    page.evaluate("() => app.loadGraphData(app.graph.serialize(), false, false)")
+    page.wait_for_timeout(1000)
+    viewer.press("Balls", False)
+    np.testing.assert_array_equal(viewer.picture(), before)
+    command = "name => app.extensionManager.command.execute(name)"
+    page.evaluate(command, "Comfy.NewBlankWorkflow")
+    page.wait_for_timeout(1000)
+    assert viewer.panel.count() == 0 and page.evaluate("() => liveContexts()") == 0
+    page.evaluate(command, "Workspace.PreviousOpenedWorkflow")
+    page.wait_for_timeout(1500)
+    viewer.press("Balls", False)
+    np.testing.assert_array_equal(viewer.picture(), before)
+    for file in (viewer_server.base / "temp").glob("delit_env_*"):
+        file.unlink()
+    viewer.panel.get_by_role("slider", name="Map").fill("2")
+    viewer.panel.get_by_text("Run the graph again").wait_for()
     assert page.troubles == []
     page.close()
 

@@ -106,7 +106,9 @@ export class ViewerPanel {
     for (const name of ["pointerdown", "mousedown"]) {
       this.element.addEventListener(name, (event) => event.button === 0 && event.stopPropagation());
     }
-    this.element.addEventListener("keydown", (event) => event.target !== canvas && event.stopPropagation());
+    this.element.addEventListener("keydown", (event) => {
+      if (event.target !== canvas && !modified(event)) event.stopPropagation();
+    });
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       canvas.focus();
@@ -158,7 +160,7 @@ export class ViewerPanel {
       "=": () => expose(KEY_STOPS),
       "-": () => expose(-KEY_STOPS),
     };
-    if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in actions)) return;
+    if (modified(event) || !(event.key in actions)) return;
     event.preventDefault();
     event.stopPropagation();
     actions[event.key]();
@@ -228,6 +230,9 @@ export class ViewerPanel {
     return [0, 1, 2].map((number) => [radius * (1.25 + 2.2 * number), height - 1.25 * radius, radius]);
   }
 }
+
+/** Whether a key is one of the graph's commands, such as Ctrl+Enter. */
+const modified = (event) => event.ctrlKey || event.metaKey || event.altKey;
 
 /** An element with properties and with children, strings among them as text. */
 function element(name, properties, ...children) {

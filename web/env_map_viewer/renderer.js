@@ -2,8 +2,8 @@
 // more viewers than that. Each node has an ordinary 2-D canvas, into which the picture is copied.
 //
 // Plain WebGL rather than a library: all that there is to draw is one rectangle, whose shader looks up a lat-long map.
-// three.js (0.187: 2.1 MB in two modules, and a context for every renderer) would add a scene of which nothing is used,
-// and ComfyUI's page loads every script of a pack when it opens. The viewer is 37 KB.
+// three.js (0.187: 2.1 MB in two modules) would add a scene graph of which nothing is used, and ComfyUI's page loads every
+// script of a pack when it opens. The viewer is 38 KB.
 
 import { FLAT, basis, flatHeight } from "./camera.js";
 import { BALLS, BALL_PIXELS, COVER, PICTURE, STOP_COLORS } from "./shaders.js";

@@ -21,8 +21,8 @@ NormalConvention = Literal["OpenGL (+Y up)", "DirectX (-Y up)"]
 OPENGL: NormalConvention = "OpenGL (+Y up)"
 
 KNOWN_LENGTHS = (0.5, 1.5)
-"""Lengths that a coded normal has, rounding and soft edges allowed for. Grey (0.5) decodes to 0, black and white to 1.7:
-what normal maps have around the subject."""
+"""Lengths that a coded normal has, rounding and soft edges allowed for. Grey (0.5) decodes to 0, black and white to
+1.7: what normal maps have around the subject."""
 
 TOWARDS_CAMERA_SHARE = 0.5
 """The least share of normals that must face the camera: of a surface that it sees, nearly all do."""

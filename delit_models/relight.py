@@ -5,13 +5,13 @@ surface sends back, shadowed by itself. Under another light each pixel becomes
 
     (f - s) · E(n) / pi  +  s · G(r)
 
-E is the irradiance at the normal n. G is the map as a rough surface reflects it around the mirrored view r: the GGX lobe
-of the split-sum approximation (Karis, "Real Shading in Unreal Engine 4", SIGGRAPH 2013 course notes). s is what a
+E is the irradiance at the normal n. G is the map as a rough surface reflects it around the mirrored view r: the GGX
+lobe of the split-sum approximation (Karis, "Real Shading in Unreal Engine 4", SIGGRAPH 2013 course notes). s is what a
 dielectric with F0 = 0.04 reflects of uniform light at this angle, and never more than the pixel has; it is taken out of
 f, not added to it. So uniform white light gives back the flat-lit picture exactly, whatever the settings.
 
-Not modelled: shadows that the subject casts on itself under the new light (only the flat-lit picture's soft occlusion is
-there), light between its parts, and perspective: the view is along -Z in every pixel.
+Not modelled: shadows that the subject casts on itself under the new light (only the flat-lit picture's soft occlusion
+is there), light between its parts, and perspective: the view is along -Z in every pixel.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RelightOptions:
         convention: of the normal map.
     """
 
-    specular: float = 1.0
+    specular: float = 0.5
     roughness: float = 0.5
     coding: Coding = SRGB
     convention: NormalConvention = OPENGL
@@ -67,9 +67,10 @@ class Relit:
     """Relit pictures.
 
     Attributes:
-        picture: [B, H, W, 3], coded as the flat-lit one: sRGB clipped to [0, 1], linear without a bound.
-        diffuse, glossy: [B, H, W, 3] in linear light, its two parts: they add up to the picture. Where nothing was relit
-            the flat-lit picture is in `diffuse`.
+        picture: [B, H, W, 3], coded as the flat-lit one: sRGB clipped to [0, 1], linear without a bound. Four channels
+            where that one has alpha.
+        diffuse, glossy: [B, H, W, 3] in linear light, its two parts: they add up to the picture. Where nothing was
+            relit the flat-lit picture is in `diffuse`.
     """
 
     picture: Tensor
@@ -112,6 +113,7 @@ def relight(
     """
     options = options or RelightOptions()
     check_options(options)
+    alpha = flat[..., 3:]
     flat = check_images(flat) if options.coding == SRGB else three_channels(flat)
     check_env_maps(env)
     count = common_count(flat=flat, normals=normals, env=env, mask=mask)
@@ -123,12 +125,15 @@ def relight(
     for index in range(count):
         progress(index, count)
         if tables is None or len(env) > 1:
-            tables = light_tables(_one(env, index), options)
-        pixels = to_linear(_one(flat, index), options.coding)
-        parts.append(shade(pixels, _one(directions, index), _one(weight, index), tables, options))
+            tables = light_tables(one_of(env, index), options)
+        pixels = to_linear(one_of(flat, index), options.coding)
+        parts.append(shade(pixels, one_of(directions, index), one_of(weight, index), tables, options))
     progress(count, count)
     diffuse, glossy = (torch.stack(part) for part in zip(*parts, strict=True))
-    return Relit(to_coded(diffuse + glossy, options.coding), diffuse, glossy)
+    picture = to_coded(diffuse + glossy, options.coding)
+    if alpha.shape[-1]:
+        picture = torch.cat((picture, alpha.to(picture).expand(count, -1, -1, -1)), dim=-1)
+    return Relit(picture, diffuse, glossy)
 
 
 def shade(
@@ -160,8 +165,8 @@ def light_tables(env: Tensor, options: RelightOptions) -> LightTables:
 
 
 def _convolve(light: Tensor, kernel: Tensor) -> Tensor:
-    """A map [H, W, 3] with a kernel that depends on the angle between two directions alone: over longitude, which wraps,
-    that is a product of Fourier series."""
+    """A map [H, W, 3] with a kernel that depends on the angle between two directions alone: over longitude, which
+    wraps, that is a product of Fourier series."""
     spectrum = torch.fft.rfft(light, dim=1)
     summed = torch.einsum("oif,ifc->ofc", kernel.to(light.device), spectrum)
     return torch.fft.irfft(summed, n=light.shape[1], dim=1).clamp(min=0)
@@ -210,8 +215,8 @@ def _specular_albedo(cosine: Tensor, roughness: float) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _specular_table(roughness: float) -> Tensor:
-    """[64] for cosines from 0 to 1: GGX with Smith's height-correlated shadowing and Schlick's Fresnel, summed over half
-    vectors drawn from the lobe (Karis)."""
+    """[64] for cosines from 0 to 1: GGX with Smith's height-correlated shadowing and Schlick's Fresnel, summed over
+    half vectors drawn from the lobe (Karis)."""
     alpha = roughness**2
     count = torch.arange(_SAMPLES, dtype=torch.float64)
     # A Fibonacci lattice: even in both dimensions.
@@ -224,17 +229,11 @@ def _specular_table(roughness: float) -> Tensor:
     cos_light = 2 * view_half * cos_half - cos_view
     lit = (cos_light > 0) & (view_half > 0)
     cos_light, view_half = cos_light.clamp(min=1e-6), view_half.clamp(min=1e-6)
-    smith = (
-        2
-        * cos_light
-        * cos_view
-        / (
-            cos_view * (alpha**2 + (1 - alpha**2) * cos_light.square()).sqrt()
-            + cos_light * (alpha**2 + (1 - alpha**2) * cos_view.square()).sqrt()
-        )
-    )
+    towards_light = cos_view * (alpha**2 + (1 - alpha**2) * cos_light.square()).sqrt()
+    towards_view = cos_light * (alpha**2 + (1 - alpha**2) * cos_view.square()).sqrt()
+    shadowing = 2 * cos_light * cos_view / (towards_light + towards_view)
     fresnel = F0 + (1 - F0) * (1 - view_half.clamp(max=1)) ** 5
-    reflected = torch.where(lit, fresnel * smith * view_half / (cos_half * cos_view), 0.0)
+    reflected = torch.where(lit, fresnel * shadowing * view_half / (cos_half * cos_view), 0.0)
     return reflected.mean(1).clamp(0, 1).float()
 
 
@@ -268,7 +267,9 @@ def check_env_maps(env: Tensor) -> None:
             f"{env.shape[-3]} with {env.shape[-1]}. Convert it to lat-long (equirectangular) first."
         )
     if not torch.isfinite(env).all() or (env < 0).any():
-        raise DelitError("The environment map holds values that are negative, NaN or infinite. Repair it first.")
+        raise DelitError(
+            "The environment map holds values that are negative, NaN or infinite. Repair it first."
+        )
 
 
 def common_count(**batches: Tensor | None) -> int:
@@ -292,7 +293,8 @@ def fitted_mask(mask: Tensor, images: Tensor) -> Tensor:
     return rearrange(fitted, "m 1 h w -> m h w 1")
 
 
-def _one(batch: Tensor, index: int) -> Tensor:
+def one_of(batch: Tensor, index: int) -> Tensor:
+    """The picture of this number, or the only one there is."""
     return batch[min(index, len(batch) - 1)]
 
 

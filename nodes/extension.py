@@ -10,6 +10,7 @@ from .light import DelitEnvMapTransform, DelitKeyLight
 from .loaders import DelitExamplePortrait, DelitLoadModel, DelitLoadWanVAE
 from .plates import DelitLoadPlate, DelitSavePlate
 from .portrait import DelitPortrait
+from .relight import DelitClosure, DelitRelight
 from .stages import DelitApply, DelitDecode, DelitEncode
 
 
@@ -33,4 +34,6 @@ class DelitExtension(ComfyExtension):
             DelitKeyLight,
             DelitEnvMapTransform,
             DelitPreviewEnvMap,
+            DelitRelight,
+            DelitClosure,
         ]

@@ -177,7 +177,7 @@ def _diffuse_kernel() -> Tensor:
     return _zonal_kernel(lambda cosine: cosine.clamp(min=0))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _glossy_kernel(roughness: float) -> Tensor:
     """The lobe of GGX's half vectors around the mirrored view, weighted by the cosine, seen straight on (Karis)."""
     alpha_squared = roughness**4

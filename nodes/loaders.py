@@ -6,6 +6,7 @@ from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..delit_models.checkpoint import load_wan_vae
 from ..delit_models.errors import DelitError
@@ -16,6 +17,7 @@ from .schema import EMBEDDED_HEADS_NAME, EMBEDDED_VAE_NAME, DelitModelType, sche
 
 # Not “examples”: ComfyUI would serve that folder as workflow templates and hide workflows/ behind it.
 PORTRAITS = Path(__file__).parent.parent / "portraits"
+NO_NORMALS = "This example portrait is a photograph and has no normal map. Choose “rendered”."
 
 
 class DelitLoadWanVAE(io.ComfyNode):
@@ -121,16 +123,29 @@ class DelitExamplePortrait(io.ComfyNode):
                     default=names[0] if names else None,
                     tooltip=(
                         "photograph: a NASA portrait of astronaut Eileen Collins, public domain. "
-                        "rendered: a synthetic person under a captured environment."
+                        "rendered: a synthetic person of Delit's own light stage under a warm lamp, with normals."
                     ),
                 )
             ],
-            outputs=[io.Image.Output("image", tooltip="The portrait, sRGB-coded.")],
+            outputs=[
+                io.Image.Output("image", tooltip="The portrait, sRGB-coded."),
+                io.Image.Output(
+                    "normals",
+                    tooltip=(
+                        "The normal map of a rendered portrait, for “Delit Relight” and “Delit Closure”: camera space, "
+                        "OpenGL (+Y up). A photograph has none."
+                    ),
+                ),
+            ],
         )
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        return io.NodeOutput(read_image(PORTRAITS / f"{name}.jpg")[None, ..., :3])
+        image = read_image(PORTRAITS / f"{name}.jpg")[None, ..., :3]
+        normals = PORTRAITS / f"{name}_normals.png"
+        if not normals.is_file():
+            return io.NodeOutput(image, ExecutionBlocker(NO_NORMALS))
+        return io.NodeOutput(image, read_image(normals)[None, ..., :3])
 
 
 def _model_file(folder: str, name: str) -> Path:

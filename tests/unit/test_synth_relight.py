@@ -4,7 +4,6 @@ picture, shadows and hair apart, and closure tells the true map from a turned on
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
         for subject in SUBJECTS
         for record in render_subject(start_mitsuba(), config, subject, [0, 1, 2])
     ]
-    return [_read(root, json.loads(json.dumps(record))) for record in records]
+    return [_read(root, record) for record in records]
 
 
 def _read(root: Path, record: dict) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from tests.comfy.comfyui import HOW_TO_PROVIDE, ComfyServer, find_checkouts  # noqa: E402
+from tests.comfy.workflow_inputs import put_workflow_inputs  # noqa: E402
 
 WORKFLOWS = REPOSITORY / "workflows"
 WIDTH = 1600
@@ -104,6 +105,7 @@ def main() -> None:
         ComfyServer(checkouts[-1], Path(folder), "symlink") as server,
         sync_playwright() as playwright,
     ):
+        put_workflow_inputs(server.input)
         user = Path(folder) / "user" / "default"
         user.mkdir(parents=True, exist_ok=True)
         (user / "comfy.settings.json").write_text(json.dumps(SETTINGS))

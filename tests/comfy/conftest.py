@@ -8,6 +8,7 @@ import pytest
 
 from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
 from tests.comfy.comfyui import HOW_TO_PROVIDE, Checkout, ComfyServer, find_checkouts
+from tests.comfy.workflow_inputs import put_workflow_inputs
 
 CHECKOUTS = find_checkouts()
 
@@ -31,6 +32,7 @@ def running_server(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory)
         pytest.skip("the embedded weights are not in delit_models/weights")
     base = tmp_path_factory.mktemp(f"comfyui-{checkout.version}")
     with ComfyServer(checkout, base, usual_install(checkout)) as running:
+        put_workflow_inputs(running.input)
         yield running
 
 

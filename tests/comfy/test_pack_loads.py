@@ -26,6 +26,8 @@ NODES = {
     "DelitKeyLight",
     "DelitEnvMapTransform",
     "DelitPreviewEnvMap",
+    "DelitRelight",
+    "DelitClosure",
 }
 WORKFLOWS = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 LANGUAGES = ("en", "zh")

@@ -17,7 +17,7 @@ from .schema import EMBEDDED_HEADS_NAME, EMBEDDED_VAE_NAME, DelitModelType, sche
 
 # Not “examples”: ComfyUI would serve that folder as workflow templates and hide workflows/ behind it.
 PORTRAITS = Path(__file__).parent.parent / "portraits"
-NO_NORMALS = "This example portrait is a photograph and has no normal map. Choose “rendered”."
+NO_TRUTH = "This example portrait is a photograph: it has no normal map and no mask. Choose “rendered”."
 
 
 class DelitLoadWanVAE(io.ComfyNode):
@@ -123,7 +123,7 @@ class DelitExamplePortrait(io.ComfyNode):
                     default=names[0] if names else None,
                     tooltip=(
                         "photograph: a NASA portrait of astronaut Eileen Collins, public domain. "
-                        "rendered: a synthetic person of Delit's own light stage under a warm lamp, with normals."
+                        "rendered: a synthetic person of Delit's own light stage under a warm lamp, with normals and mask."
                     ),
                 )
             ],
@@ -136,16 +136,19 @@ class DelitExamplePortrait(io.ComfyNode):
                         "OpenGL (+Y up). A photograph has none."
                     ),
                 ),
+                io.Mask.Output(
+                    "mask", tooltip="Where the subject of a rendered portrait is. A photograph has none."
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
         image = read_image(PORTRAITS / f"{name}.jpg")[None, ..., :3]
-        normals = PORTRAITS / f"{name}_normals.png"
+        normals, mask = (PORTRAITS / f"{name}_{part}.png" for part in ("normals", "mask"))
         if not normals.is_file():
-            return io.NodeOutput(image, ExecutionBlocker(NO_NORMALS))
-        return io.NodeOutput(image, read_image(normals)[None, ..., :3])
+            return io.NodeOutput(image, ExecutionBlocker(NO_TRUTH), ExecutionBlocker(NO_TRUTH))
+        return io.NodeOutput(image, read_image(normals)[None, ..., :3], read_image(mask)[None, ..., 0])
 
 
 def _model_file(folder: str, name: str) -> Path:

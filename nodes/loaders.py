@@ -123,7 +123,8 @@ class DelitExamplePortrait(io.ComfyNode):
                     default=names[0] if names else None,
                     tooltip=(
                         "photograph: a NASA portrait of astronaut Eileen Collins, public domain. "
-                        "rendered: a synthetic person of Delit's own light stage under a warm lamp, with normals and mask."
+                        "rendered: a synthetic person of Delit's own light stage under a warm lamp, with normals and "
+                        "mask."
                     ),
                 )
             ],

@@ -98,9 +98,9 @@ class Closure:
         """The numbers in words, in one line."""
         return (
             f"{self._verdict()} Explained {self.explained:.2f} (1 is all, 0 no more than even light), correlation "
-            f"{self.correlation:.2f}. {self.residual:.2f} of {self.shading:.2f} stops of shading remain; the source "
-            f"is {abs(self.exposure):.2f} stops {'brighter' if self.exposure >= 0 else 'darker'} than the prediction; "
-            f"colour {self.color:.1f} degrees off."
+            f"{self.correlation:.2f}. It leaves {self.residual:.2f} stops of shading, even light {self.shading:.2f}; "
+            f"the source is {abs(self.exposure):.2f} stops {'brighter' if self.exposure >= 0 else 'darker'} than the "
+            f"prediction; colour {self.color:.1f} degrees off."
         )
 
     def _verdict(self) -> str:

@@ -1,0 +1,1 @@
+"""Clips: steady in time, and in memory that does not grow with their length."""

@@ -42,6 +42,9 @@ BRIGHT_RANGE = (0.25, 1.0)
 KNEE = 0.8
 """Linear value up to which a plate's display copy is the plate; above it, highlights roll off towards 1."""
 
+METERED_FRAMES = 8
+"""Of how many of a clip's frames its one exposure is found."""
+
 _MAX_SAMPLES = 1 << 20
 
 
@@ -124,6 +127,12 @@ def plate_exposure(linear: Tensor) -> float:
         return 1.0
     low, high = BRIGHT_RANGE
     return min(max(bright, low), high) / bright
+
+
+def meter_clip(frames: Tensor, coding: Coding) -> float:
+    """`plate_exposure` of a whole clip [T, H, W, C] of plates, by at most METERED_FRAMES of its frames."""
+    stride = -(-len(frames) // METERED_FRAMES)
+    return plate_exposure(to_rec709(three_channels(frames[::stride]), coding))
 
 
 def _factor(exposure: Tensor) -> Tensor:

@@ -56,12 +56,23 @@ def change_light(source: Tensor, reconstruction: Tensor, flat: Tensor, seen: Ten
     Returns:
         The flat-lit source, [B, 3, H, W], linear, unbounded.
     """
-    gain = _log_light(srgb_to_linear(flat)) - _log_light(srgb_to_linear(reconstruction))
+    gain = light_change(reconstruction, flat)
     if seen is not None:
         size = tuple(flat.shape[-2:])
         gain = gain + _log_light(resize_area(seen, size)) - _log_light(resize_area(source, size))
     full_gain = follow_edges(gain.clamp(-MAX_LOG_GAIN, MAX_LOG_GAIN), source, EDGE_VARIANCE)
     return (source + FLOOR) * full_gain.exp() - FLOOR
+
+
+def light_change(reconstruction: Tensor, flat: Tensor) -> Tensor:
+    """The natural logarithm of what turns one picture into the other in linear light, [B, 3, h, w] like both."""
+    return _log_light(srgb_to_linear(flat)) - _log_light(srgb_to_linear(reconstruction))
+
+
+def with_light_change(reconstruction: Tensor, change: Tensor) -> Tensor:
+    """The reverse of `light_change`: the flat-lit picture [B, 3, h, w], sRGB-coded, 0 or more."""
+    linear = (srgb_to_linear(reconstruction) + FLOOR) * change.exp() - FLOOR
+    return linear_to_srgb(linear.clamp(min=0))
 
 
 def refine_matte(matte: Tensor, source: Tensor) -> Tensor:

@@ -64,6 +64,10 @@ class DelitConfig:
     that the pipeline works at unless told otherwise. `matte`: whether the heads say where the subject is, and change
     nothing elsewhere. `env_sees_middle`: whether the light is read off the middle of the extractor, too, which sees
     the whole image at once. Heads from before these two were known have neither.
+
+    `temporal`: whether the VAE that the heads belong to is good in time, so that clips go through it as clips. It is
+    not where only stills trained it, as the embedded one: clips then go through frame by frame, as stills. Files that
+    say nothing of it are taken as such.
     """
 
     latent_mean: tuple[float, ...] = LATENT_MEAN
@@ -79,6 +83,7 @@ class DelitConfig:
     working_size: int = 512
     matte: bool = True
     env_sees_middle: bool = True
+    temporal: bool = False
 
     def __post_init__(self) -> None:
         if len(self.latent_mean) != len(self.latent_std):

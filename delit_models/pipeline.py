@@ -7,10 +7,8 @@ result.flat, result.env          # [B, H, W, 3] sRGB-coded; [B, 128, 256, 3] lin
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
-from itertools import tee
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -18,12 +16,13 @@ from einops import rearrange
 from torch import Tensor
 
 from .checkpoint import load_wan_vae
-from .coding import SRGB, Coding, open_source
+from .coding import SRGB, Coding, Source, meter_clip, open_source
 from .decoder_lora import with_lora
+from .detail_transfer import refine_matte, with_light_change
 from .errors import DelitError
 from .heads import DelitConfig, HeadsOutput
 from .heads_file import LoadedHeads, load_heads, verify_vae_probe
-from .images import Area, Framing, Outside, check_images
+from .images import Area, Outside, check_mask_shape
 from .stages import (
     EnvPooling,
     LatentCodec,
@@ -31,9 +30,14 @@ from .stages import (
     decode_pictures,
     encode_images,
     finish,
-    frames_to_pad,
+    gathered,
     picture_matte,
+    working_matte,
 )
+from .video.frames import FrameLight, ShownFrame, mask_of_frame, shown_frames, to_be_steadied
+from .video.light import ClipLight
+from .video.steady import SteadyFrame, steadied
+from .video.windows import clip_windows, latent_of_frame
 from .wan_vae import WanVAE
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -82,7 +86,7 @@ class DelitResult:
         gain: [B, H, W, 3], linear: flat over source, in the primaries of the pictures' coding; 1 outside the mask.
         env: [B, 128, 256, 3] linear Rec.709, image-referred; of a clip [1, …] or [frames, …].
         matte: [B, H, W] in [0, 1], where the heads see the subject; 1 everywhere from heads that know no matte.
-        z, z_flat: latents of the relit and of the flat-lit picture, as the VAE has them.
+        z, z_flat: latents of the relit and of the flat-lit picture, as the VAE has them, [B, 16, h, w].
     """
 
     flat: Tensor
@@ -91,6 +95,25 @@ class DelitResult:
     matte: Tensor
     z: Tensor
     z_flat: Tensor
+
+
+@dataclass(frozen=True)
+class DelitFrame:
+    """One frame of a clip, as `DelitPipeline.stream` gives it; see DelitResult.
+
+    Attributes:
+        flat, gain: [H, W, 3]. env: [128, 256, 3], the frame's own, not pooled over time. matte: [H, W].
+        z, z_flat: [16, h, w]; in the clip path those of the latent frame that it belongs to.
+        starts_shot: whether it is the first, or follows a cut.
+    """
+
+    flat: Tensor
+    gain: Tensor
+    env: Tensor
+    matte: Tensor
+    z: Tensor
+    z_flat: Tensor
+    starts_shot: bool
 
 
 def load_heads_of(
@@ -157,6 +180,8 @@ class DelitPipeline:
     ) -> DelitResult:
         """Take the light off pictures, or off a clip.
 
+        Beside what comes in and goes out it holds one still, or a clip's window of frames, however many there are.
+
         Args:
             images: [B, H, W, C], coded as options.coding says, any size from 64 pixels up; C = 1, 3 or 4.
             mask: [B, h, w] or [1, h, w] in [0, 1], 1 where the subject is.
@@ -167,12 +192,13 @@ class DelitPipeline:
             DelitError: for pictures or masks that cannot be used; the message says why.
         """
         options = options or DelitOptions()
-        if images.ndim == 4 and images.shape[0] > 1 and not options.clip:
+        if options.clip:
+            return self._clip(images, mask, options, progress)
+        if images.ndim == 4 and images.shape[0] > 1:
             return self._one_by_one(images, mask, options, progress)
         step = _Steps(progress, 4 if options.detail_transfer else 3)
-        metered = None if options.metered is None else torch.tensor([options.metered])
-        source = open_source(images, options.coding, options.exposure, together=options.clip, metered=metered)
-        z, framing = encode_images(self.vae, source, self._longest_side(options), options.clip)
+        source = _opened(images, options)
+        z, framing = encode_images(self.vae, source, self._longest_side(options))
         step()
         z_flat, env_code, cell_matte = self.heads(z)
         step()
@@ -186,72 +212,117 @@ class DelitPipeline:
         if mask is None and options.area == "subject" and self.config.matte:
             mask = matte
         done = finish(flat.to(images.device), source, reconstruction, mask, options.outside)
-        frames = images.shape[0] if options.clip else None
-        env = decode_light(env_code, options.env_pooling, frames, source.exposure)
+        env = decode_light(env_code, exposure=source.exposure)
         return DelitResult(done.flat, done.gain, env.to(images.device), matte, z, z_flat)
 
     @torch.inference_mode()
     def stream(
-        self, frames: Iterable[Tensor], options: DelitOptions | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self, frames: Iterable[Tensor], mask: Tensor | None = None, options: DelitOptions | None = None
+    ) -> Iterator[DelitFrame]:
         """Take the light off a clip of any length, with memory that does not grow with it.
 
-        Needs a VAE with `encode_stream` and `decode_stream`, such as WanVAE.
+        Frames are asked for some way ahead of the results, one result for each. Through a VAE that is good in time
+        (DelitConfig.temporal) they go as a clip, window by window, else one by one; either way the change of light is
+        then steadied along the motion in the clip, not across cuts.
 
         Args:
-            frames: pictures [H, W, C] in [0, 1], all of one size.
-            options: as for a call; `clip` and the whole picture as `area` are implied, and the env is a map a frame,
-                not smoothed over the shot.
+            frames: pictures [H, W, C], all of one size, coded as options.coding says, or uint8 for [0, 1].
+            mask: [1, h, w] for all frames, or one for each.
+            options: as for a call; the frames are one clip whatever `clip` says, and the light is not pooled
+                (video.light.ClipLight does that). Plates without `metered` are exposed as the first frame.
 
-        Yields:
-            For every frame: flat [H, W, 3], and the env [128, 256, 3] of the latent frame it belongs to.
+        Raises:
+            DelitError: for frames or masks that cannot be used, or a clip without any.
         """
-        if not (isinstance(self.vae, WanVAE) and isinstance(self.flat_vae, WanVAE)):
-            raise DelitError(
-                "Only Delit's own WanVAE can stream; give the clip as one batch with clip=True instead."
-            )
         options = options or DelitOptions()
-        waiting: deque[Tensor | None] = deque()
-        latents = (
-            (z, *self.heads(z)[:2]) for z in self.vae.encode_stream(self._fit(frames, waiting, options))
-        )
-        for_flat, for_source, for_light = tee(latents, 3)
-        flat_chunks = self.flat_vae.decode_stream(z_flat for _, z_flat, _ in for_flat)
-        source_chunks = self.vae.decode_stream(z for z, _, _ in for_source)
-        lights = (decode_light(env_code) for _, _, env_code in for_light)
-        for flat, reconstruction, light in zip(flat_chunks, source_chunks, lights, strict=True):
-            pairs = (rearrange(x, "1 c t h w -> t 1 c h w") for x in (flat, reconstruction))
-            for flat_frame, source_frame in zip(*pairs, strict=True):
-                source = waiting.popleft()
-                if source is None:
-                    continue
-                framing = Framing.of(tuple(source.shape[1:3]), self._longest_side(options))
-                recon = framing.cut(source_frame) if options.detail_transfer else None
-                yield finish(framing.cut(flat_frame), source, recon).flat[0], light[0]
-
-    def _fit(
-        self, frames: Iterable[Tensor], waiting: deque[Tensor | None], options: DelitOptions
-    ) -> Iterator[Tensor]:
-        """Frames → [1, 3, 1, h, w] for the VAE, and to the queue of sources; then padding, with None as source."""
+        shown = shown_frames(frames, options.coding, options.exposure, options.metered)
+        seen = self._seen_as_clip if self.config.temporal else self._seen_one_by_one
         count = 0
-        for frame in frames:
-            source = check_images(frame[None])
-            waiting.append(source)
-            framing = Framing.of(tuple(source.shape[1:3]), self._longest_side(options))
-            x = rearrange(framing.fit(source), "1 c h w -> 1 c 1 h w")
+        for frame in steadied(seen(shown, self._longest_side(options))):
+            yield self._finish_frame(frame, mask_of_frame(mask, count), options)
             count += 1
-            yield x
         if count == 0:
             raise DelitError("The clip has no frames.")
-        for _ in range(frames_to_pad(count)):
-            waiting.append(None)
-            yield x
+        if mask is not None and mask.ndim == 3 and len(mask) not in (1, count):
+            raise DelitError(f"The clip has {count} frames but {len(mask)} masks; give one, or one for each.")
+
+    def _seen_one_by_one(self, frames: Iterator[ShownFrame], longest_side: int) -> Iterator[SteadyFrame]:
+        for shown in frames:
+            source = shown.source()
+            z, framing = encode_images(self.vae, source, longest_side)
+            z_flat, env_code, matte = self.heads(z)
+            flat = decode_pictures(self.flat_vae, z_flat, framing)
+            reconstruction = decode_pictures(self.vae, z, framing)
+            env = decode_light(env_code, exposure=source.exposure)
+            light = FrameLight(env[0], z[0], z_flat[0])
+            pictures = flat, reconstruction, working_matte(matte, framing)
+            yield to_be_steadied(shown, source.display, framing, *pictures, light)
+
+    def _seen_as_clip(self, frames: Iterator[ShownFrame], longest_side: int) -> Iterator[SteadyFrame]:
+        for window, known in clip_windows(frames):
+            sources = [shown.source() for shown in window]
+            display = torch.cat([source.display for source in sources])
+            z, framing = encode_images(self.vae, display, longest_side, clip=True)
+            z_flat, env_code, matte = self.heads(z)
+            flat = decode_pictures(self.flat_vae, z_flat, framing)
+            reconstruction = decode_pictures(self.vae, z, framing)
+            mattes = working_matte(matte, framing, len(window))
+            for index in range(known, len(window)):
+                at, one = latent_of_frame(index), slice(index, index + 1)
+                env = decode_light(env_code[:, at], exposure=sources[index].exposure)
+                light = FrameLight(env[0], z[0, :, at], z_flat[0, :, at])
+                pictures = flat[one], reconstruction[one], mattes[one]
+                yield to_be_steadied(window[index], display[one], framing, *pictures, light)
+
+    def _finish_frame(self, frame: SteadyFrame, mask: Tensor | None, options: DelitOptions) -> DelitFrame:
+        source, light = frame.payload.shown.source(), frame.payload.light
+        device = source.coded.device
+        reconstruction = frame.payload.reconstruction.to(device)
+        change, matte = frame.values.to(device).split([3, 1], dim=1)
+        matte = refine_matte(matte, rearrange(source.display, "b h w c -> b c h w"))[:, 0]
+        if mask is None and options.area == "subject" and self.config.matte:
+            mask = matte
+        flat = with_light_change(reconstruction, change)
+        done = finish(
+            flat, source, reconstruction if options.detail_transfer else None, mask, options.outside
+        )
+        return DelitFrame(
+            done.flat[0],
+            done.gain[0],
+            light.env.to(device),
+            matte[0],
+            light.z,
+            light.z_flat,
+            frame.starts_shot,
+        )
+
+    def _clip(
+        self, images: Tensor, mask: Tensor | None, options: DelitOptions, progress: Progress | None
+    ) -> DelitResult:
+        """The frames of a clip that is in memory as a whole."""
+        _check_each(images, options)
+        count = len(images)
+        if mask is not None:
+            mask = check_mask_shape(mask, count)
+        if options.coding != SRGB and options.metered is None:
+            options = replace(options, metered=meter_clip(images, options.coding))
+        light = ClipLight(options.env_pooling)
+        step = _Steps(progress, count)
+
+        def parts() -> Iterator[tuple[Tensor, ...]]:
+            for frame in self.stream(images, mask, options):
+                light.add(frame.env, frame.starts_shot)
+                step()
+                yield tuple(x[None] for x in (frame.flat, frame.gain, frame.matte, frame.z, frame.z_flat))
+
+        flat, gain, matte, z, z_flat = gathered(parts(), count)
+        return DelitResult(flat, gain, light.pooled(), matte, z, z_flat)
 
     def _one_by_one(
         self, images: Tensor, mask: Tensor | None, options: DelitOptions, progress: Progress | None
     ) -> DelitResult:
         """Stills are independent: one at a time keeps memory at that of one."""
-        open_source(images, options.coding)
+        _check_each(images, options)
         if mask is not None and mask.ndim == 3 and mask.shape[0] not in (1, images.shape[0]):
             raise DelitError(
                 f"There are {images.shape[0]} images but {mask.shape[0]} masks; give one, or one for each."
@@ -267,6 +338,19 @@ class DelitPipeline:
 
     def _longest_side(self, options: DelitOptions) -> int:
         return options.working_size or self.config.working_size
+
+
+def _opened(images: Tensor, options: DelitOptions) -> Source:
+    metered = None if options.metered is None else torch.tensor([options.metered])
+    return open_source(images, options.coding, options.exposure, metered=metered)
+
+
+def _check_each(images: Tensor, options: DelitOptions) -> None:
+    """Refuse what `open_source` refuses, before any work."""
+    if images.ndim != 4 or len(images) == 0:
+        open_source(images, options.coding)
+    for index in range(len(images)):
+        open_source(images[index : index + 1], options.coding, metered=torch.ones(1))
 
 
 class _Steps:

@@ -138,11 +138,11 @@ def finish(
         )
         for index in range(count)
     )
-    return Finished(*_gathered(parts, count))
+    return Finished(*gathered(parts, count))
 
 
-def _gathered(parts: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, ...]:
-    """`count` tuples of [1, …] → tensors [count, …], without holding all the parts beside them."""
+def gathered(parts: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, ...]:
+    """`count` tuples of tensors [1, …] → tensors [count, …], without holding all the parts beside them."""
     whole: tuple[Tensor, ...] = ()
     for index, part in enumerate(parts):
         whole = whole or tuple(tensor.new_empty(count, *tensor.shape[1:]) for tensor in part)
@@ -218,7 +218,7 @@ def picture_matte(matte: Tensor, source: Source | Tensor, framing: Framing | Non
     rgb = rearrange(_opened(source).display, "b h w c -> b c h w")
     at_work = working_matte(matte.to(rgb.device), framing, len(rgb))[:, None]
     pairs = zip(at_work.split(1), rgb.split(1), strict=True)
-    return _gathered(((refine_matte(one, picture)[:, 0],) for one, picture in pairs), len(rgb))[0]
+    return gathered(((refine_matte(one, picture)[:, 0],) for one, picture in pairs), len(rgb))[0]
 
 
 def decode_light(

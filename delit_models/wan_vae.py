@@ -157,6 +157,11 @@ class WanVAE(nn.Module):
         self.conv2 = conv3d(operations, config.z_dim, config.z_dim, 1)
         self.decoder = Decoder(config, operations)
 
+    @property
+    def temporal(self) -> bool:
+        """Whether it was trained on clips: one that only stills trained has zeros where its first kernel looks back."""
+        return bool(self.encoder.conv1.weight[:, :, :-1].any())
+
     def encode(self, x: Tensor) -> Tensor:
         """Images in [-1, 1] to the latent mean.
 

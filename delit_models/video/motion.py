@@ -66,9 +66,7 @@ def carry(values: Tensor, motion: Tensor) -> Tensor:
     """
     height, width = motion.shape[-2:]
     grid = _identity(height, width, motion) + 2 * rearrange(motion, "b c h w -> b h w c")
-    return F.grid_sample(
-        values, grid.to(values), mode="bilinear", padding_mode="border", align_corners=False
-    )
+    return F.grid_sample(values, grid.to(values), mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def inside(motion: Tensor) -> Tensor:

@@ -22,10 +22,10 @@ from ..detail_transfer import resize_area
 from .motion import box, carry, find_motion, inside, join
 
 # How many frames on either side are looked at, and the standard deviation of their weights in time, in frames.
-REACH = 8
-TIME_SPREAD = 5.0
+REACH = 12
+TIME_SPREAD = 8.0
 # Difference between blurred patches of two frames, in sRGB-coded values, at which one counts 0.6 for the other.
-LIKENESS = 0.04
+LIKENESS = 0.06
 PATCH_RADIUS = 2
 # Frames of which less than this share of places look alike are of two shots.
 SAME_SHOT = 0.25

@@ -110,7 +110,9 @@ def test_a_stream_equals_the_clip(pipe, frames):
     whole = pipe(clip, options=DelitOptions(clip=True))
     streamed = list(pipe.stream(iter(clip)))
     assert len(streamed) == frames
-    torch.testing.assert_close(torch.stack([flat for flat, _ in streamed]), whole.flat, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.stack([frame.flat for frame in streamed]), whole.flat, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_an_empty_stream_is_refused(pipe):

@@ -200,6 +200,7 @@ def _first_heads(config: TrainConfig, data: RunData, start: LoadedHeads | None) 
             latent_mean=tuple(z.mean(dim=(0, 2, 3)).tolist()),
             latent_std=tuple(z.std(dim=(0, 2, 3)).clamp(min=1e-3).tolist()),
             working_size=max(data.learned[0].relit.shape[-2:]),
+            temporal=vae.temporal,
         )
     )
 

@@ -12,6 +12,7 @@ from .plates import DelitLoadPlate, DelitSavePlate
 from .portrait import DelitPortrait
 from .relight import DelitClosure, DelitRelight
 from .stages import DelitApply, DelitDecode, DelitEncode
+from .video import DelitVideo
 
 
 class DelitExtension(ComfyExtension):
@@ -36,4 +37,5 @@ class DelitExtension(ComfyExtension):
             DelitPreviewEnvMap,
             DelitRelight,
             DelitClosure,
+            DelitVideo,
         ]

@@ -9,14 +9,17 @@ from comfy_api.latest import io
 
 from ..delit_models.coding import SRGB
 from ..delit_models.pipeline import DelitOptions, DelitPipeline
+from ..delit_models.video.continuity import is_clip
 from .delit_model import DelitModel, checked_codec, embedded_model, embedded_vae
 from .env_maps import preview
 from .schema import (
+    AUTO,
     CLIP,
     DelitModelType,
     area_input,
     coding_input,
     detail_transfer_input,
+    env_pooling_input,
     exposure_input,
     gain_output,
     mask_input,
@@ -74,6 +77,7 @@ class DelitPortrait(io.ComfyNode):
                 area_input(),
                 coding_input(),
                 exposure_input(),
+                env_pooling_input(optional=True),
             ],
             outputs=[
                 io.Image.Output("flat", tooltip="The flat-lit image: albedo under an even white light."),
@@ -81,7 +85,7 @@ class DelitPortrait(io.ComfyNode):
                     "env",
                     tooltip=(
                         "The environment map, 256×128, in linear light with values over 1: for “Save "
-                        "Environment Map (Delit)” and HDR nodes. One for each still, one for a clip."
+                        "Environment Map (Delit)” and HDR nodes. One for each still; of a clip as “env_pooling” says."
                     ),
                 ),
                 io.Image.Output("env_preview", tooltip="The environment map, tone-mapped to look at."),
@@ -104,14 +108,16 @@ class DelitPortrait(io.ComfyNode):
         area: str = "picture",
         coding: str = SRGB,
         exposure: float = 0.0,
+        env_pooling: str = "shot",
         mask: torch.Tensor | None = None,
         vae: object | None = None,
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
         model = delit_model or embedded_model()
         codec = checked_codec(vae or embedded_vae(), model)
+        clip = mode == CLIP or (mode == AUTO and is_clip(image))
         options = DelitOptions(
-            working_size, detail_transfer, area, outside, clip=mode == CLIP, coding=coding, exposure=exposure
+            working_size, detail_transfer, area, outside, clip, env_pooling, coding, exposure
         )
         pipeline = DelitPipeline(codec, model.apply, model.config, codec.with_lora(model.lora))
         result = pipeline(image, mask, options, _show_progress(ProgressBar(1)))

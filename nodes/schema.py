@@ -17,7 +17,7 @@ from ..delit_models.stages import EnvPooling
 CATEGORY = "Delit"
 EMBEDDED_VAE_NAME = "embedded (narrow, CPU-friendly)"
 EMBEDDED_HEADS_NAME = "embedded"
-STILLS, CLIP = "stills", "clip"
+AUTO, STILLS, CLIP = "auto", "stills", "clip"
 
 DelitModelType = io.Custom("DELIT_MODEL")
 EnvCodeType = io.Custom("ENV_CODE")
@@ -80,11 +80,25 @@ def working_size_input() -> io.Input:
 def mode_input() -> io.Input:
     return io.Combo.Input(
         "mode",
+        options=[AUTO, STILLS, CLIP],
+        default=AUTO,
+        tooltip=(
+            "stills: every image of the batch is a picture of its own. clip: the batch is one shot in time, in "
+            "order, and is kept steady from frame to frame. auto: clip for 5 images or more that follow each other "
+            "like the frames of a video, else stills."
+        ),
+    )
+
+
+def encode_mode_input() -> io.Input:
+    return io.Combo.Input(
+        "mode",
         options=[STILLS, CLIP],
         default=STILLS,
         tooltip=(
-            "stills: every image of the batch is a picture of its own. clip: the batch is one shot in "
-            "time, in order, all lit by the same light."
+            "stills: every image of the batch is a picture of its own. clip: the batch goes through the VAE as one "
+            "shot in time, for VAEs that are good in time: the embedded one is not. “Delit Portrait” and “Delit "
+            "Video” keep clips steady with any."
         ),
     )
 
@@ -175,11 +189,12 @@ def mask_input() -> io.Input:
     )
 
 
-def env_pooling_input() -> io.Input:
+def env_pooling_input(optional: bool = False) -> io.Input:
     return io.Combo.Input(
         "env_pooling",
         options=list(get_args(EnvPooling)),
         default="shot",
+        optional=optional,
         tooltip=(
             "For clips. shot: one map for the whole clip, the median over time. frame: a map a frame, "
             "smoothed over time. Stills always get a map each."

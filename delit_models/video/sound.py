@@ -50,9 +50,7 @@ class _Packets:
         self.packets.close()
 
 
-def copied_sound(
-    container: av.container.OutputContainer, source: VideoFile, start: Fraction
-) -> Sound | None:
+def copied_sound(container: av.container.OutputContainer, source: VideoFile, start: Fraction) -> Sound | None:
     """The first sound of a video, from `start` seconds on; None where it has none that can be read."""
     with source.opened() as probe:
         if not probe.streams.audio:

@@ -6,8 +6,8 @@
 
 For a picture: `<name>_flat.png`, `<name>_env.exr` (the light), `<name>_env.png` (the light, to look at) and
 `<name>_compare.png` (before and after). For the frames of a sequence: `<name>_flat.1001.exr` and so on. For a video:
-`<name>_flat.mp4`, with its sound, and one `<name>_env.exr` for the shot. What is done already is left alone, so that
-the same command goes on where it was stopped.
+`<name>_flat.mp4`, steady from frame to frame, with its sound, and one `<name>_env.exr` for the shot, or one a frame.
+What is done already is left alone, so that the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from delit_models.coding import SRGB, Coding
 from delit_models.images import Area, Outside
 from delit_models.lat_long import ORIENTATIONS
 from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE, DelitOptions, DelitPipeline
+from delit_models.stages import EnvPooling
 
 from .batch.jobs import find_jobs
 from .batch.pictures import DEPTHS, Results, check_options, delit_frames
@@ -38,6 +39,7 @@ def delit(arguments: argparse.Namespace) -> None:
         outside=arguments.outside,
         coding=arguments.coding,
         exposure=arguments.exposure,
+        env_pooling=arguments.env_pooling,
     )
     results = Results(
         Path(arguments.output), arguments.bit_depth, arguments.gain, arguments.matte, arguments.orientation
@@ -86,6 +88,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--no_detail_transfer", action="store_true", help="show the VAE's own picture")
     add("--orientation", default="delit", choices=ORIENTATIONS,
         help="which program the environment map is turned for (%(default)s)")
+    add("--env_pooling", default="shot", choices=get_args(EnvPooling),
+        help="of videos: one environment map for the shot, or one a frame, smoothed over time (%(default)s)")
     add("--overwrite", action="store_true", help="do again what is done already")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
     # fmt: on

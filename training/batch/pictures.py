@@ -18,6 +18,7 @@ from delit_models.errors import DelitError
 from delit_models.image_files import read_image, write_image
 from delit_models.pipeline import DelitOptions, DelitPipeline
 from delit_models.plate_files import PlateHeader, frame_number, read_plate, write_plate
+from delit_models.video.files import VideoFile
 
 from .jobs import Job
 
@@ -80,6 +81,8 @@ def check_options(job: Job, options: DelitOptions, results: Results) -> None:
             )
         if options.coding != SRGB:
             raise DelitError(f"{job.files[0].name}: videos are sRGB-coded; leave --coding out.")
+        # Opened once, so that one that cannot be read is refused now.
+        VideoFile(job.files[0], job.files[0].name)
     elif job.is_plate and options.coding == SRGB and read_plate(job.files[0]).coding != SRGB:
         raise DelitError(
             f"{job.files[0].name} holds linear light. Say in which primaries: --coding “linear Rec.709” or “ACEScg”."

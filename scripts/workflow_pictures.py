@@ -22,6 +22,7 @@ from playwright.sync_api import Page, sync_playwright
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from tests.comfy.clips import put_workflow_clip  # noqa: E402
 from tests.comfy.comfyui import HOW_TO_PROVIDE, ComfyServer, find_checkouts  # noqa: E402
 from tests.comfy.workflow_inputs import put_workflow_inputs  # noqa: E402
 
@@ -106,6 +107,7 @@ def main() -> None:
         sync_playwright() as playwright,
     ):
         put_workflow_inputs(server.input)
+        put_workflow_clip(server.input)
         user = Path(folder) / "user" / "default"
         user.mkdir(parents=True, exist_ok=True)
         (user / "comfy.settings.json").write_text(json.dumps(SETTINGS))

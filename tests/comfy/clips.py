@@ -42,6 +42,11 @@ def write_clip(path: Path, frames: np.ndarray, sound: bool = True) -> None:
             container.mux(audio.encode())
 
 
+def put_workflow_clip(folder: Path) -> None:
+    """The video that workflows/delit_video.json names, in the input folder of a server."""
+    write_clip(folder / "shot.mp4", panned(12, side=128))
+
+
 def decoded(path: Path) -> tuple[np.ndarray, np.ndarray | None, object]:
     """Frames [T, H, W, 3] in [0, 1], samples or None, and the frame rate."""
     with av.open(str(path)) as container:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
+from tests.comfy.clips import put_workflow_clip
 from tests.comfy.comfyui import HOW_TO_PROVIDE, Checkout, ComfyServer, find_checkouts
 from tests.comfy.workflow_inputs import put_workflow_inputs
 
@@ -33,6 +34,7 @@ def running_server(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory)
     base = tmp_path_factory.mktemp(f"comfyui-{checkout.version}")
     with ComfyServer(checkout, base, usual_install(checkout)) as running:
         put_workflow_inputs(running.input)
+        put_workflow_clip(running.input)
         yield running
 
 

@@ -14,8 +14,9 @@ import torch
 from delit_models.pipeline import DelitOptions, DelitPipeline
 from delit_models.video.light import ClipLight
 from tests.comfy import clips, graphs
-from tests.comfy.comfyui import ComfyServer
+from tests.comfy.comfyui import REPOSITORY, ComfyServer
 from tests.comfy.test_equal_to_pipeline import WHOLE, assert_equal
+from tests.comfy.workflow_json import to_graph
 
 VIDEO_SETTINGS = {
     "working_size": 0,
@@ -55,6 +56,24 @@ def test_a_video_goes_through_with_its_sound_and_rate(server: ComfyServer) -> No
     assert np.abs(frames - torch.stack(expected).numpy()).mean() < 0.02
     assert np.abs(frames - source).mean() > 0.03, "nothing was changed"
     assert_equal(server.dumped("env.npy"), light.pooled())
+
+
+def test_the_shipped_workflow(server: ComfyServer) -> None:
+    workflow = json.loads((REPOSITORY / "workflows" / "delit_video.json").read_text(encoding="utf-8"))
+    graph = to_graph(workflow, server.get("/object_info"))
+    for node in graph.values():
+        if node["class_type"] == "SaveVideo":
+            node["inputs"].update(SAVE_SETTINGS)
+    assert [node["inputs"] for node in graph.values() if node["class_type"] == "DelitVideo"] == [
+        {"video": ["2", 0], **VIDEO_SETTINGS, "area": "subject"}
+    ]
+    earlier = set((server.output / "video").glob("flat*.mp4"))
+    run = server.run(graph)
+    assert run.error is None
+    (saved,) = set((server.output / "video").glob("flat*.mp4")) - earlier
+    frames, sound, rate = clips.decoded(saved)
+    assert frames.shape == (12, 128, 128, 3) and sound is not None and rate == clips.RATE
+    assert list((server.output / "delit").glob("env*.exr"))
 
 
 def test_a_video_made_of_images(server: ComfyServer) -> None:

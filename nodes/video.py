@@ -90,8 +90,8 @@ class DelitVideo(io.ComfyNode):
                     default="source",
                     tooltip="What lies outside the mask or the subject: the source as it was, or black.",
                 ),
-                area_input(),
                 env_pooling_input(),
+                area_input(),
             ],
             outputs=[
                 io.Video.Output(

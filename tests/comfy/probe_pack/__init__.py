@@ -13,9 +13,9 @@ import torch
 
 
 class TestTensor:
-    """A .npy file of the input folder, as an IMAGE, as a MASK and as a LATENT's samples."""
+    """A .npy file of the input folder, as an IMAGE, as a MASK, as a LATENT's samples and as CONDITIONING."""
 
-    RETURN_TYPES = ("IMAGE", "MASK", "LATENT")
+    RETURN_TYPES = ("IMAGE", "MASK", "LATENT", "CONDITIONING")
     FUNCTION = "load"
     CATEGORY = "test"
 
@@ -29,7 +29,7 @@ class TestTensor:
 
     def load(self, file: str) -> tuple:
         tensor = torch.from_numpy(np.load(_input_path(file)))
-        return tensor, tensor, {"samples": tensor}
+        return tensor, tensor, {"samples": tensor}, [[tensor, {}]]
 
 
 class TestDump:

@@ -1,8 +1,9 @@
 """Small files in place of Wan's, so that the shipped workflows with Wan run in a real ComfyUI without gigabytes.
 
-The diffusion models are Wan's architecture at its smallest, randomly initialised: their videos are noise. The VAE and the
-heads are the embedded ones, which have Wan's layout. The text encoder is too large at any width that Wan takes (4096),
-so its file only stands in a list of files: a graph that is to run gets its conditioning from `without_text_encoder`.
+The diffusion models are Wan's architecture at its smallest, randomly initialised: their videos are noise. The VAE and
+the heads are the embedded ones, which have Wan's layout. The text encoder is too large at any width that Wan takes
+(4096), so its file only stands in a list of files: a graph that is to run gets its conditioning from
+`without_text_encoder`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def remove_stand_ins(models: Path) -> None:
 
 
 def wan_diffusion_model(channels: int, seed: int) -> dict[str, torch.Tensor]:
-    """Tensors of a Wan diffusion transformer of one block and one head, which ComfyUI tells by their names and shapes."""
+    """Tensors of a Wan diffusion transformer of one block and one head; ComfyUI tells it by their names and shapes."""
     linear = {
         "text_embedding.0": (WIDTH, TEXT_WIDTH),
         "text_embedding.2": (WIDTH, WIDTH),

@@ -164,7 +164,7 @@ class DelitLoadEnvMap(io.ComfyNode):
             node_id="DelitLoadEnvMap",
             display_name="Load Environment Map (Delit)",
             description=(
-                "Loads a lat-long environment map (.exr or .hdr) from the input folder, with its full "
+                "Loads a lat-long environment map (.exr or .hdr) from the input folder or below, with its full "
                 "range, and turns it into Delit's orientation."
             ),
             search_aliases=["load exr", "load hdr", "load hdri"],
@@ -172,14 +172,14 @@ class DelitLoadEnvMap(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=_env_files(),
-                    tooltip="An .exr or .hdr file in ComfyUI's input folder, twice as wide as high.",
+                    tooltip="An .exr or .hdr file in ComfyUI's input folder or below, twice as wide as high.",
                 ),
                 io.Combo.Input(
                     "orientation",
                     options=[AS_STORED, *ORIENTATIONS],
                     default=AS_STORED,
                     tooltip=(
-                        "Which way the file is turned. “as stored” takes what Delit wrote into an EXR's "
+                        f"Which way the file is turned. “{AS_STORED}” takes what Delit wrote into an EXR's "
                         "header, and else “delit”. "
                     )
                     + ORIENTATION_HELP,
@@ -252,8 +252,15 @@ def header_strings(hidden: io.HiddenHolder, model: DelitModel | None) -> dict[st
 
 
 def _env_files() -> list[str]:
-    folder = Path(folder_paths.get_input_directory())
-    return sorted(path.name for path in folder.glob("*") if path.suffix.lower() in ENV_SUFFIXES)
+    """Maps under the input folder, with subfolders: “skies/noon.exr”."""
+    top = Path(folder_paths.get_input_directory())
+    found = []
+    # Links to folders are not followed: they can lead out of the input folder, or around in it.
+    for folder, subfolders, names in os.walk(top, followlinks=False):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        inside = Path(folder).relative_to(top)
+        found += [(inside / name).as_posix() for name in names if Path(name).suffix.lower() in ENV_SUFFIXES]
+    return sorted(found)
 
 
 def input_file(name: str) -> Path:

@@ -40,8 +40,9 @@ class DelitLoadWanVAE(io.ComfyNode):
                     options=[EMBEDDED_VAE_NAME, *folder_paths.get_filename_list("vae")],
                     default=EMBEDDED_VAE_NAME,
                     tooltip=(
-                        "A file of models/vae, such as wan_2.1_vae.safetensors, or the embedded VAE. "
-                        "Heads work only with the VAE that they were trained with."
+                        f"“{EMBEDDED_VAE_NAME}”, which the embedded heads belong to, or a file of models/vae such as "
+                        "wan_2.1_vae.safetensors. Heads work only with the VAE that they were trained with, and none "
+                        "for the full Wan VAE come with Delit: training makes them."
                     ),
                 )
             ],
@@ -69,8 +70,8 @@ class DelitLoadModel(io.ComfyNode):
             display_name="Load Delit Model",
             description=(
                 "Loads Delit's heads: the small networks that take the light off a latent and say what "
-                "the light was. A heads file names the VAE that it was trained with and is refused with "
-                "any other."
+                "the light was. A heads file knows the VAE that it was trained with: “Delit Portrait” and the "
+                "latents of “Delit Encode” are refused with any other."
             ),
             search_aliases=["delit heads", "delight model"],
             inputs=[
@@ -79,8 +80,8 @@ class DelitLoadModel(io.ComfyNode):
                     options=[EMBEDDED_HEADS_NAME, *folder_paths.get_filename_list("delit")],
                     default=EMBEDDED_HEADS_NAME,
                     tooltip=(
-                        "A heads file of models/delit, or the embedded heads, which belong to the "
-                        "embedded VAE."
+                        f"“{EMBEDDED_HEADS_NAME}”: the heads that come with Delit, which belong to its narrow VAE. "
+                        "Or a heads file of models/delit, as training makes it."
                     ),
                 )
             ],

@@ -41,8 +41,8 @@ class DelitPortrait(io.ComfyNode):
             description=(
                 "Takes the light off a portrait, photo or clip: out come the flat-lit image, as if lit by "
                 "an even white light, and the lighting itself as an HDR environment map. Works as it is, "
-                "on the weights that come with the pack; connect a Wan 2.1 VAE and heads trained for it "
-                "for more."
+                "on the small weights that come with the pack. Heads that you trained, for your own pictures or for "
+                "the full Wan 2.1 VAE, are connected instead, together with their VAE."
             ),
             search_aliases=[
                 "delight",

@@ -120,8 +120,8 @@ def outside_input() -> io.Input:
         options=list(get_args(Outside)),
         default="source",
         tooltip=(
-            "What lies outside the mask or the subject: the source as it was, black, or transparency (an RGBA "
-            "image)."
+            "What lies outside the mask or the subject. source: the picture as it was. black. transparent: the image "
+            "comes out as RGBA."
         ),
     )
 

@@ -15,6 +15,7 @@ from ..delit_models.lat_long import ORIENTATIONS
 from .env_maps import preview
 from .schema import schema
 
+ORIENTATION_NAMES = f"{', '.join(ORIENTATIONS)}: as in “Save Environment Map (Delit)”."
 ENV_HELP = "Environment maps in linear light, twice as wide as high, in Delit's orientation."
 
 
@@ -150,15 +151,18 @@ class DelitEnvMapTransform(io.ComfyNode):
                     "source_orientation",
                     options=list(ORIENTATIONS),
                     default="delit",
-                    tooltip="Which way the map comes in: for one made for another program and loaded as it is.",
+                    tooltip=(
+                        "Which way the map comes in: for one made for another program and loaded as it is. "
+                        f"{ORIENTATION_NAMES}"
+                    ),
                 ),
                 io.Combo.Input(
                     "target_orientation",
                     options=list(ORIENTATIONS),
                     default="delit",
                     tooltip=(
-                        "Which way the map goes out. Leave at delit for Delit's nodes: “Save Environment Map” turns it "
-                        "by itself."
+                        "Which way the map goes out. Leave at delit for Delit's nodes: “Save Environment Map (Delit)” "
+                        f"turns it by itself. {ORIENTATION_NAMES}"
                     ),
                 ),
             ],

@@ -123,9 +123,9 @@ class DelitExamplePortrait(io.ComfyNode):
                     options=names,
                     default=names[0] if names else None,
                     tooltip=(
-                        "photograph: a NASA portrait of astronaut Eileen Collins, public domain. "
-                        "rendered: a synthetic person of Delit's own light stage under a warm lamp, with normals and "
-                        "mask."
+                        "photograph: astronaut Eileen Collins, by NASA, public domain. photograph_grey: a man with a "
+                        "camera, by Lav Varshney, CC0. Rendered people who do not exist: rendered (with normals and mask), rendered_bare_lamp, "
+                        "rendered_hard_key, rendered_sun_and_sky, rendered_two_colours."
                     ),
                 )
             ],

@@ -172,8 +172,8 @@ class DelitSavePlate(io.ComfyNode):
                     options=list(FORMATS),
                     default="exr half",
                     tooltip=(
-                        "EXR is linear and holds values over 1. TIFF and PNG of 16 bits are sRGB-coded and refuse what "
-                        "does not fit into [0, 1]."
+                        "exr half, exr float: linear, with values over 1. tiff 16 bit, png 16 bit: sRGB-coded; what "
+                        "does not fit into [0, 1] is refused."
                     ),
                 ),
                 io.Combo.Input(
@@ -181,8 +181,9 @@ class DelitSavePlate(io.ComfyNode):
                     options=list(get_args(Coding)),
                     default=SRGB,
                     tooltip=(
-                        "How the images are coded: as “coding” of the node that made them; a gain is linear. An EXR is "
-                        "written in linear light and these primaries, TIFF and PNG as sRGB."
+                        "How the images are coded: as “coding” of the node that made them, sRGB, linear Rec.709 or "
+                        "ACEScg; a gain is linear Rec.709. An EXR is written in linear light and these primaries, TIFF "
+                        "and PNG as sRGB."
                     ),
                 ),
                 PlateInfoType.Input(

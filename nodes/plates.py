@@ -182,7 +182,7 @@ class DelitSavePlate(io.ComfyNode):
                     default=SRGB,
                     tooltip=(
                         "How the images are coded: as “coding” of the node that made them, sRGB, linear Rec.709 or "
-                        "ACEScg; a gain is linear Rec.709. An EXR is written in linear light and these primaries, TIFF "
+                        "ACEScg; a gain is linear, as the plate. An EXR is written in linear light and these primaries, TIFF "
                         "and PNG as sRGB."
                     ),
                 ),

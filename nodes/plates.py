@@ -182,8 +182,8 @@ class DelitSavePlate(io.ComfyNode):
                     default=SRGB,
                     tooltip=(
                         "How the images are coded: as “coding” of the node that made them, sRGB, linear Rec.709 or "
-                        "ACEScg; a gain is linear, as the plate. An EXR is written in linear light and these primaries, TIFF "
-                        "and PNG as sRGB."
+                        "ACEScg; a gain is linear, as the plate. An EXR is written in linear light and these "
+                        "primaries, TIFF and PNG as sRGB."
                     ),
                 ),
                 PlateInfoType.Input(

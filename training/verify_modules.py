@@ -1,9 +1,10 @@
 """Check an installation, in under a minute: does everything that Delit is made of work on this machine?
 
     python -m training.verify_modules
+    python -m training.verify_modules --report      for a bug report: versions, devices, weights, the last error
 
 A line a part, with ✓ or what is wrong with it; the exit status is 1 if anything is. Nothing is downloaded, and nothing
-is left behind.
+is left behind. A report has no private names in it: home folders, users and the machine are replaced.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 
 from delit_models.errors import DelitError
 
+from .bug_report import report
 from .load_wan_vae import choose_device
 
 # All that training.* and delit_models import, but for training.synth, which GENERATOR_PACKAGES are for. torchvision has
@@ -257,11 +259,24 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps… (cuda if there is one, else cpu)")
+    parser.add_argument(
+        "--report", action="store_true", help="print a bug report, in Markdown and without private names"
+    )
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    if not options.report:
+        return check_all(options.device)
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        status = check_all(options.device)
+    print(report(PACKAGES + GENERATOR_PACKAGES, told.getvalue()))
+    return status
+
+
+def check_all(device_name: str | None) -> int:
+    """Run all checks on a device and print what they find; returns the exit status."""
     start = time.monotonic()
     try:
-        device = choose_device(options.device)
+        device = choose_device(device_name)
     except DelitError as error:
         print(f"✗ Device: {error}")
         return 1

@@ -1,7 +1,7 @@
-"""What saved workflows and posted prompts rely on, as the last release had it (released_nodes.json), and what breaks it.
+"""What saved workflows and posted prompts rely on, as the last release had it (released_nodes.json), and what breaks.
 
-A saved workflow holds the values of a node's widgets in their order, without names; a posted prompt holds inputs by name,
-without those that came later; links name outputs by their position.
+A saved workflow holds the values of a node's widgets in their order, without names; a posted prompt holds inputs by
+name, without those that came later; links name outputs by their position.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""What the Comfy registry would serve: all that the pack and its commands need, no stray file, nothing a scan stops at.
+
+`comfy node pack` takes what git tracks, less what .comfyignore names, and the `includes` of pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+LARGEST_MEGABYTES = 40
+# Calls by which a pack could run what it was not shipped with; the registry's scan looks for them.
+DANGEROUS = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "marshal.loads",
+    "dill.load", "subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call",
+    "subprocess.check_output", "urllib.request.urlopen", "requests.get",
+}  # fmt: skip
+# Where commands that nobody runs inside ComfyUI may call other programs, by a list of words and without a shell.
+MAY_CALL_PROGRAMS = ("scripts/", "benchmarks/", "tests/")
+
+
+def git(*arguments: str) -> list[str]:
+    if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
+        pytest.skip("not a git checkout")
+    done = subprocess.run(
+        ["git", *arguments, "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return [name for name in done.stdout.split("\0") if name]
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[str]:
+    return [name for name in git("ls-files") if (REPOSITORY / name).is_file()]
+
+
+def included() -> list[str]:
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    return re.findall(
+        r'"([^"]+)"', re.search(r"^includes = \[(.*?)\]", project, re.DOTALL | re.MULTILINE).group(1)
+    )
+
+
+@pytest.fixture(scope="module")
+def archive(tracked: list[str]) -> set[str]:
+    left_out = set(git("ls-files", "--cached", "--ignored", "--exclude-from=.comfyignore"))
+    return (set(tracked) - left_out) | set(included())
+
+
+def test_all_code_and_words_are_in(archive: set[str], tracked: list[str]) -> None:
+    folders = (
+        "delit_models/",
+        "nodes/",
+        "training/",
+        "web/",
+        "locales/",
+        "workflows/",
+        "portraits/",
+        "docs/",
+    )
+    needed = {name for name in tracked if name.startswith(folders)}
+    needed |= {"__init__.py", "pyproject.toml", "requirements.txt", "constraints.txt", "LICENSE", "README.md"}
+    assert not needed - archive
+
+
+def test_nothing_else_is_in(archive: set[str]) -> None:
+    assert not [name for name in archive if name.startswith(("tests/", ".github/", "benchmarks/", "assets/"))]
+    weights = {name for name in archive if name.endswith((".safetensors", ".pt", ".pth", ".ckpt", ".bin"))}
+    assert weights == {f"delit_models/weights/delit_{name}.safetensors" for name in ("heads", "narrow_vae")}
+    size = sum((REPOSITORY / name).stat().st_size for name in archive)
+    assert size < LARGEST_MEGABYTES * 1e6
+
+
+def test_includes_are_files_by_name() -> None:
+    """A folder there would be packed with whatever somebody has put into it."""
+    assert included() and all((REPOSITORY / name).is_file() for name in included())
+
+
+def test_commands_that_the_documents_name_are_in(archive: set[str]) -> None:
+    documents = [name for name in archive if name.endswith(".md")]
+    for name in documents:
+        text = (REPOSITORY / name).read_text(encoding="utf-8")
+        for module in re.findall(r"-m (training\.\w+)", text):
+            assert module.replace(".", "/") + ".py" in archive, f"{name}: {module}"
+
+
+def test_links_between_documents_lead_somewhere(tracked: list[str]) -> None:
+    for name in tracked:
+        if not name.endswith(".md") or name.startswith("tests/"):
+            continue
+        for target in re.findall(
+            r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (REPOSITORY / name).read_text(encoding="utf-8")
+        ):
+            if not target.startswith(("http:", "https:", "mailto:")):
+                assert ((REPOSITORY / name).parent / target).exists(), f"{name} links to {target}"
+
+
+def _called(node: ast.Call) -> str:
+    parts, function = [], node.func
+    while isinstance(function, ast.Attribute):
+        parts.append(function.attr)
+        function = function.value
+    start = function.id if isinstance(function, ast.Name) else "…"
+    return ".".join([start, *reversed(parts)])
+
+
+def dangers(source: str) -> list[str]:
+    """Dangerous calls in Python source, and shells."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = _called(node)
+            found += [name] if name in DANGEROUS else []
+            found += [f"{name} with a shell" for key in node.keywords if key.arg == "shell"]
+            # Of torch.load only the form that unpickles tensors alone.
+            if name == "torch.load" and not any(
+                k.arg == "weights_only" and getattr(k.value, "value", False) is True for k in node.keywords
+            ):
+                found.append("torch.load without weights_only=True")
+    return found
+
+
+def test_no_file_runs_what_it_was_not_shipped_with(tracked: list[str]) -> None:
+    """In the whole repository: the registry's scan reads all of it."""
+    for name in tracked:
+        if name.endswith(".py"):
+            found = dangers((REPOSITORY / name).read_text(encoding="utf-8"))
+            if name.startswith(MAY_CALL_PROGRAMS):
+                found = [call for call in found if not call.startswith(("subprocess.", "urllib.", "compile"))]
+            assert not found, f"{name}: {found}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["exec('x')", "os.system('ls')", "torch.load(path)", "run(['ls'], shell=True)", "pickle.loads(data)"],
+)
+def test_the_scan_sees_dangers(source: str) -> None:
+    assert dangers(source)

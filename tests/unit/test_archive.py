@@ -21,8 +21,9 @@ DANGEROUS = {
     "dill.load", "subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call",
     "subprocess.check_output", "urllib.request.urlopen", "requests.get",
 }  # fmt: skip
-# Where commands that nobody runs inside ComfyUI may call other programs, by a list of words and without a shell.
-MAY_CALL_PROGRAMS = ("scripts/", "benchmarks/", "tests/")
+# Not run inside ComfyUI: these may call other programs by a list of words, and unpickle what they pickled themselves.
+NOT_THE_PACK = ("scripts/", "benchmarks/", "tests/")
+HARMLESS_THERE = ("subprocess.", "urllib.", "pickle.", "compile")
 
 
 def git(*arguments: str) -> list[str]:
@@ -130,8 +131,8 @@ def test_no_file_runs_what_it_was_not_shipped_with(tracked: list[str]) -> None:
     for name in tracked:
         if name.endswith(".py"):
             found = dangers((REPOSITORY / name).read_text(encoding="utf-8"))
-            if name.startswith(MAY_CALL_PROGRAMS):
-                found = [call for call in found if not call.startswith(("subprocess.", "urllib.", "compile"))]
+            if name.startswith(NOT_THE_PACK):
+                found = [call for call in found if not call.startswith(HARMLESS_THERE)]
             assert not found, f"{name}: {found}"
 
 

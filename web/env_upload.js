@@ -6,6 +6,16 @@ import { api } from "../../scripts/api.js";
 
 const NODE_ID = "DelitLoadEnvMap";
 const SUFFIXES = [".exr", ".hdr"];
+const WORDS = {
+  en: { choose: "choose file to upload", failed: "could not be uploaded" },
+  zh: { choose: "选择文件上传", failed: "上传失败" },
+};
+
+/** Words in the language that ComfyUI is set to. */
+function words() {
+  const locale = String(app.ui.settings.getSettingValue("Comfy.Locale") ?? "en");
+  return locale.startsWith("zh") ? WORDS.zh : WORDS.en;
+}
 
 const isEnvMap = (file) => SUFFIXES.some((suffix) => file.name.toLowerCase().endsWith(suffix));
 
@@ -29,7 +39,7 @@ async function choose(node, file) {
     widget.value = name;
     widget.callback?.(name);
   } catch (error) {
-    const detail = `${file.name} could not be uploaded: ${error.message}`;
+    const detail = `${file.name} ${words().failed}: ${error.message}`;
     app.extensionManager.toast.add({ severity: "error", summary: "Delit", detail });
   }
 }
@@ -47,7 +57,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== NODE_ID) return;
     const button = node.addWidget("button", "upload", null, () => openFileDialog(node), { serialize: false });
-    button.label = "choose file to upload";
+    button.label = words().choose;
     node.onDragOver = (event) => [...(event?.dataTransfer?.items ?? [])].some(({ kind }) => kind === "file");
     node.onDragDrop = (event) => {
       const file = [...event.dataTransfer.files].find(isEnvMap);

@@ -23,7 +23,7 @@ DANGEROUS = {
 }  # fmt: skip
 # Not run inside ComfyUI: these may call other programs by a list of words, and unpickle what they pickled themselves.
 NOT_THE_PACK = ("scripts/", "benchmarks/", "tests/")
-HARMLESS_THERE = ("subprocess.", "urllib.", "pickle.", "compile")
+HARMLESS_THERE = ("subprocess.", "urllib.", "pickle.", "compile", "__import__")
 
 
 def git(*arguments: str) -> list[str]:

@@ -1,0 +1,90 @@
+"""ComfyUI's front end set to Chinese: notes, titles, the upload button, and the first line of an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer
+from tests.comfy.test_front_end import ARGUMENTS, CHROMIUM, DIALOGS, close_dialogs
+
+READY = "() => Boolean(window.LiteGraph?.registered_node_types?.DelitPortrait)"
+NOTES = (
+    "() => app.graph.nodes.filter(node => node.type === 'MarkdownNote').map(node => node.widgets[0].value)"
+)
+
+
+@pytest.fixture
+def chinese_page(server: ComfyServer) -> Iterator[Any]:
+    """A front end in Chinese; the server's settings, which other tests share, stay as they are."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium found: install it (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    def in_chinese(route: Any) -> None:
+        settings = {"Comfy.Locale": "zh", "Comfy.TutorialCompleted": True}
+        route.fulfill(json={**route.fetch().json(), **settings})
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000}, locale="zh-CN")
+        page.route("**/api/settings", in_chinese)
+        page.goto(server.url)
+        page.wait_for_function(READY, timeout=120_000)
+        close_dialogs(page)
+        yield page
+        browser.close()
+
+
+@pytest.mark.browser
+def test_notes_titles_and_the_upload_button(server: ComfyServer, chinese_page: Any) -> None:
+    place = f"/api/workflow_templates/{server.pack_name}/delit_portrait.json"
+    chinese_page.evaluate("async place => app.loadGraphData(await (await fetch(place)).json())", place)
+    chinese_page.wait_for_timeout(1500)
+    assert all("去除" in note or "贴图" in note for note in chinese_page.evaluate(NOTES))
+    groups = chinese_page.evaluate("() => app.graph.groups.map(group => group.title)")
+    assert "2 · 去除光照" in groups
+    ARTIFACTS.mkdir(exist_ok=True)
+    chinese_page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    chinese_page.wait_for_timeout(1500)
+    chinese_page.screenshot(path=ARTIFACTS / f"chinese-comfyui-{server.checkout.version}.png")
+    label = chinese_page.evaluate(
+        "() => LiteGraph.createNode('DelitLoadEnvMap').widgets.find(({ type }) => type === 'button').label"
+    )
+    assert label == "选择文件上传"
+
+
+@pytest.mark.browser
+def test_a_note_that_the_user_has_changed_stays(server: ComfyServer, chinese_page: Any) -> None:
+    workflow = json.loads((REPOSITORY / "workflows" / "delit_portrait.json").read_text(encoding="utf-8"))
+    next(n for n in workflow["nodes"] if n["type"] == "MarkdownNote")["widgets_values"] = ["my own words"]
+    chinese_page.evaluate("graph => app.loadGraphData(graph)", workflow)
+    chinese_page.wait_for_timeout(1000)
+    assert "my own words" in chinese_page.evaluate(NOTES)
+
+
+@pytest.mark.browser
+def test_an_error_says_in_chinese_what_is_wrong(server: ComfyServer, chinese_page: Any) -> None:
+    Image.new("RGB", (32, 32)).save(server.input / "too_small.png")
+    workflow = json.loads((REPOSITORY / "workflows" / "delit_portrait.json").read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        if node["type"] == "DelitExamplePortrait":
+            node.update(type="LoadImage", widgets_values=["too_small.png", "image"], inputs=[])
+            node["properties"] = {}
+    chinese_page.evaluate("graph => app.loadGraphData(graph)", workflow)
+    chinese_page.wait_for_timeout(1000)
+    chinese_page.evaluate(
+        "() => app.api.addEventListener('execution_error', ({ detail }) => { window.told = detail.exception_message; })"
+    )
+    chinese_page.evaluate("() => app.queuePrompt(0)")
+    chinese_page.wait_for_function("() => Boolean(window.told)", timeout=60_000)
+    first, second = chinese_page.evaluate("() => window.told").split("\n")[:2]
+    assert first.startswith("图像太小") and second.startswith("The image is 32×32 pixels")
+    chinese_page.wait_for_timeout(1500)
+    chinese_page.screenshot(path=ARTIFACTS / f"chinese-error-comfyui-{server.checkout.version}.png")
+    shown = chinese_page.evaluate(DIALOGS) + [chinese_page.evaluate("() => document.body.innerText")]
+    assert any("图像太小" in text for text in shown), shown

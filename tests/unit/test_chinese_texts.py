@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def is_chinese(text: str) -> bool:
     return bool(re.search("[一-鿿]", text))
 
 
+@lru_cache(maxsize=1)
 def messages() -> list[str]:
     """Every error message of the pack, with a number in the place of each value."""
     found = []

@@ -2,8 +2,8 @@
 
     python_embeded\\python.exe ComfyUI\\custom_nodes\\delit\\scripts\\run.py delit portrait.jpg --output pictures
 
-is what `python -m training.delit portrait.jpg --output pictures` is in the pack's folder. The Python of Windows portable
-needs it: it looks for modules in its own folders only, not where it is started.
+is what `python -m training.delit portrait.jpg --output pictures` is in the pack's folder. The Python of Windows
+portable needs it: that looks for modules in its own folders only, not where it is started.
 """
 
 from __future__ import annotations

@@ -90,6 +90,26 @@ def test_commands_that_the_documents_name_are_in(archive: set[str]) -> None:
             assert module.replace(".", "/") + ".py" in archive, f"{name}: {module}"
 
 
+def test_a_page_with_commands_says_how_they_run_on_windows_portable(archive: set[str]) -> None:
+    for name in archive:
+        if name.endswith(".md") and name.startswith(("README", "docs/")):
+            text = (REPOSITORY / name).read_text(encoding="utf-8")
+            if re.search(r"^\S*python -m training\.", text, re.MULTILINE):
+                assert "python_embeded\\python.exe ComfyUI\\custom_nodes\\delit\\scripts\\run.py" in text, (
+                    name
+                )
+
+
+def test_extensions_of_the_page_set_text_and_no_html(tracked: list[str]) -> None:
+    """Our own ones; a library that is shipped beside them is its makers' to look after."""
+    for name in tracked:
+        if name.startswith("web/") and name.endswith(".js") and (REPOSITORY / name).stat().st_size < 100_000:
+            text = (REPOSITORY / name).read_text(encoding="utf-8")
+            assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text), (
+                name
+            )
+
+
 def test_links_between_documents_lead_somewhere(tracked: list[str]) -> None:
     for name in tracked:
         if not name.endswith(".md") or name.startswith("tests/"):

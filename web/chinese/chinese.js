@@ -1,5 +1,5 @@
 // Where ComfyUI is set to Chinese: what its translations (locales/zh) do not reach. The notes and titles of the shipped
-// workflows, and a first line in Chinese over error messages. Texts that a user has changed stay as they are.
+// workflows, and what an error message says first. Texts that a user has changed stay as they are.
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
@@ -41,12 +41,11 @@ app.registerExtension({
       errors: errors.map(([pattern, line]) => [new RegExp(pattern, "m"), line]),
       otherErrors,
     };
-    const addFirstLine = ({ detail }) => {
-      const line = firstLine(detail);
-      if (line) detail.exception_message = `${line}\n${detail.exception_message}`;
-    };
-    // Capturing: before the front end's own listeners, which then show what the event says.
-    api.addEventListener("execution_error", addFirstLine, { capture: true });
+    // Beside what the front end itself shows of the error: its listeners come first and cannot be told otherwise.
+    api.addEventListener("execution_error", ({ detail }) => {
+      const summary = firstLine(detail);
+      if (summary) app.extensionManager.toast.add({ severity: "error", summary, detail: detail.exception_message });
+    });
   },
   afterConfigureGraph() {
     if (!texts || !isOurs(app.graph)) return;

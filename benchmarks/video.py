@@ -9,8 +9,8 @@ VAE's own clip path, and the stream that nodes and command line use. A ghost is 
 stream's difference from the stills is given there too.
 
 Memory is the peak of a process of its own that streams so many frames, and twice as many, less what it takes once the
-weights are loaded. glibc is told to give back what is freed at once (MALLOC_MMAP_THRESHOLD_), so that it is what is held
-that is measured; by itself it keeps free holes, which wander by some 100 MiB from run to run.
+weights are loaded. glibc is told to give back what is freed at once (MALLOC_MMAP_THRESHOLD_): what is held is measured;
+by itself it keeps free holes, which wander by some 100 MiB from run to run.
 """
 
 from __future__ import annotations

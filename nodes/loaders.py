@@ -124,7 +124,8 @@ class DelitExamplePortrait(io.ComfyNode):
                     default=names[0] if names else None,
                     tooltip=(
                         "photograph: astronaut Eileen Collins, by NASA, public domain. photograph_grey: a man with a "
-                        "camera, by Lav Varshney, CC0. Rendered people who do not exist: rendered (with normals and mask), rendered_bare_lamp, "
+                        "camera, by Lav Varshney, CC0. Rendered people who do not exist: rendered (with normals "
+                        "and mask), rendered_bare_lamp, "
                         "rendered_hard_key, rendered_sun_and_sky, rendered_two_colours."
                     ),
                 )

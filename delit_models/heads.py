@@ -28,6 +28,7 @@ from .heads_blocks import (
     pad_around,
     position_features,
 )
+from .heads_limits import check_settings
 from .lat_long import direction_grid
 from .wan_vae import LATENT_MEAN, LATENT_STD
 
@@ -86,13 +87,7 @@ class DelitConfig:
     temporal: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.latent_mean) != len(self.latent_std):
-            raise DelitError(
-                f"The heads' configuration has {len(self.latent_mean)} latent means but {len(self.latent_std)} "
-                "standard deviations; there must be one of each per latent channel."
-            )
-        if min(self.latent_std) <= 0:
-            raise DelitError("The heads' configuration has a latent standard deviation that is not positive.")
+        check_settings(vars(self))
 
     @property
     def latent_channels(self) -> int:
@@ -104,7 +99,9 @@ class DelitConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DelitConfig:
         """Rebuild from `to_dict` (through JSON), older versions' included. Raises DelitError on a name that this
-        version does not know."""
+        version does not know, and on a value that no heads have."""
+        if not isinstance(values, dict):
+            raise DelitError("The heads' configuration is no JSON object.")
         values = _BEFORE_FORMAT_2 | values
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):

@@ -26,6 +26,7 @@ from .atomic_write import atomic_write
 from .decoder_lora import DecoderLora
 from .errors import CheckpointError, DelitError
 from .heads import DelitConfig, DelitHeads
+from .json_text import parse_json
 
 # 2: a matte, and light read off the extractor's middle. 3: a LoRA for the VAE's decoder. Older files are read as what
 # they are; a file without a LoRA is written as format 2, so that an older Delit reads it.
@@ -169,13 +170,7 @@ def load_heads(
     description, tensors = _read(path)
     try:
         config = DelitConfig.from_dict(description["config"])
-        info = HeadsInfo(
-            name=description["name"],
-            vae_name=description["vae_name"],
-            licence=description["licence"],
-            training=description.get("training", {}),
-            metrics=description.get("metrics", {}),
-        )
+        info = _info(description)
     except (KeyError, TypeError, DelitError) as error:
         raise CheckpointError(
             f"{path} describes its heads in a way this Delit cannot read: {error}"
@@ -185,13 +180,29 @@ def load_heads(
             f"{path} holds no VAE probe, so nothing says which VAE it belongs to. Export it again."
         )
     probe = tensors.pop(PROBE_KEY)
-    heads = DelitHeads(config, operations)
     lora_names = {name for name in tensors if name.startswith(LORA_PREFIX)}
-    _check_tensors(path, heads, tensors, lora_names)
+    with torch.device("meta"):
+        planned = DelitHeads(config)
+    # Before memory is taken: the file may describe larger heads than it holds.
+    _check_tensors(path, planned, tensors, lora_names)
     lora = _lora(path, {name.removeprefix(LORA_PREFIX): tensors.pop(name) for name in lora_names})
+    heads = DelitHeads(config, operations)
     heads.load_state_dict(tensors)
     heads.eval().requires_grad_(False)
     return LoadedHeads(heads.to(device=device, dtype=dtype), info, probe, _sha256(path), lora)
+
+
+def _info(description: Mapping[str, Any]) -> HeadsInfo:
+    """What a description says besides the configuration. Raises DelitError for another kind of value."""
+    texts = {name: description[name] for name in ("name", "vae_name", "licence")}
+    notes = {name: description.get(name, {}) for name in ("training", "metrics")}
+    for values, kind in ((texts, str), (notes, dict)):
+        for name, value in values.items():
+            if not isinstance(value, kind):
+                raise DelitError(
+                    f"“{name}” is {str(value)[:60]!r}, which is no {'text' if kind is str else 'object'}"
+                )
+    return HeadsInfo(**texts, **notes)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -212,7 +223,7 @@ def _description(path: Path, metadata: Mapping[str, str], names: list[str]) -> d
     if METADATA_KEY not in metadata:
         raise CheckpointError(f"{path} is not a Delit heads file: {_looks_like(names)}")
     try:
-        description = json.loads(metadata[METADATA_KEY])
+        description = parse_json(metadata[METADATA_KEY])
         version = int(description["format_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

@@ -18,7 +18,7 @@ from torch import Tensor
 from .atomic_write import atomic_write
 from .env_map_files import EnvMap, read_env_map, write_env_map
 from .errors import DelitError
-from .oiio_files import HDR_FORMATS, existing_file, pixel_type_of, read_pixels, write_pixels
+from .oiio_files import HDR_FORMATS, check_promise, existing_file, pixel_type_of, read_pixels, write_pixels
 
 __all__ = ["EnvMap", "read_env_map", "read_image", "write_env_map", "write_image"]
 
@@ -83,10 +83,14 @@ def write_image(path: str | os.PathLike, image: Tensor, bit_depth: int = 8, over
 def _read_eight_bit(file: Path) -> Tensor:
     try:
         with Image.open(file) as opened:
+            check_promise(file, *opened.size, len(opened.getbands()))
             if getattr(opened, "n_frames", 1) > 1 and opened.format not in ("MPO", "TIFF"):
                 logger.info("%s has %d frames: the first was read.", file, opened.n_frames)
             picture = _to_plain_mode(_to_srgb(ImageOps.exif_transpose(opened), file))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DelitError:
+        raise
+    except Exception as error:
+        # Pillow's decoders fail on damaged bytes in any way they like.
         raise DelitError(
             f"{file} cannot be read as a picture: {error}. It is damaged, cut short, too large or of a kind "
             "that is not supported: export it again as PNG, JPEG, WebP or TIFF."

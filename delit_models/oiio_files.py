@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +17,21 @@ from .lazy_openimageio import is_installed, oiio
 if TYPE_CHECKING:
     from OpenImageIO import ImageSpec
 
+logger = logging.getLogger(__name__)
+
 HDR_FORMATS = ("openexr", "hdr")
 """OpenImageIO's names of the formats that hold linear light."""
 
 HDR_SUFFIXES = (".exr", ".hdr")
+
+MOST_VALUES = 2**30
+"""Pixels times channels of a picture: 4 GiB as float32."""
+
+MOST_VALUES_A_BYTE = 5000
+"""What the densest compression makes of a byte; deflate, in PNG, EXR and TIFF, ends at about 1000."""
+
+ALWAYS_READ = 2**24
+"""Values that are read whatever the file's size: they take 64 MB."""
 
 Attribute = str | int | float | tuple[float, ...]
 
@@ -74,6 +86,7 @@ def read_pixels(path: str | os.PathLike) -> OiioImage:
             "TIFF for a picture."
         )
     spec = image_input.spec()
+    check_promise(file, spec.width, spec.height, spec.nchannels)
     if (spec.width, spec.height) != (spec.full_width, spec.full_height):
         raise DelitError(
             f"{file} stores {spec.width} x {spec.height} pixels of a {spec.full_width} x {spec.full_height} "
@@ -91,8 +104,41 @@ def read_pixels(path: str | os.PathLike) -> OiioImage:
         channels=tuple(spec.channelnames),
         format_name=image_input.format_name(),
         pixel_type=str(spec.format),
-        attributes={attribute.name: str(attribute.value) for attribute in spec.extra_attribs},
+        attributes={name: str(value) for name, _, value in header_of(spec)},
     )
+
+
+def check_promise(file: Path, width: int, height: int, channels: int) -> None:
+    """Refuse a picture whose header promises more than Delit reads or than the file can hold, before memory is taken.
+
+    Raises:
+        DelitError: naming what is promised.
+    """
+    values = width * height * channels
+    told = f"{file} says that it is {width} x {height} pixels of {channels} channels"
+    if min(width, height, channels) < 1:
+        raise DelitError(f"{told}: it is damaged. Copy or export it again.")
+    if values > MOST_VALUES:
+        raise DelitError(
+            f"{told}. Delit reads up to {MOST_VALUES:,} values, such as 16384 x 16384 of 4 channels: the file is "
+            "damaged, or has to be scaled down."
+        )
+    size = file.stat().st_size
+    if values > ALWAYS_READ and values > MOST_VALUES_A_BYTE * size:
+        raise DelitError(
+            f"{told}, which {size:,} bytes cannot hold: it is damaged or cut short. Copy or export it again."
+        )
+
+
+def header_of(spec: ImageSpec) -> list[tuple[str, str, Any]]:
+    """(name, OpenImageIO type, value) of what a header says; what is no text as it should be is left out."""
+    found = []
+    for attribute in spec.extra_attribs:
+        try:
+            found.append((attribute.name, str(attribute.type), attribute.value))
+        except UnicodeDecodeError:
+            logger.info("A header's text is damaged and was left out.")
+    return found
 
 
 def _upright(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:

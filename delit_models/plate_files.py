@@ -20,7 +20,7 @@ from .atomic_write import atomic_write
 from .coding import CHROMATICITIES, SRGB, Coding
 from .errors import DelitError
 from .lazy_openimageio import oiio
-from .oiio_files import existing_file
+from .oiio_files import check_promise, existing_file, header_of
 
 if TYPE_CHECKING:
     from OpenImageIO import ImageSpec
@@ -155,6 +155,7 @@ def read_plate(path: str | os.PathLike) -> Plate:
             f"{file} cannot be read as a picture: {oiio.geterror() or 'unknown format'}. Export it again."
         )
     spec = opened.spec()
+    check_promise(file, spec.width, spec.height, spec.nchannels)
     pixels = opened.read_image(0, 0, 0, spec.nchannels, "float")
     if pixels is None:
         raise DelitError(
@@ -169,11 +170,7 @@ def read_plate(path: str | os.PathLike) -> Plate:
         )
     window = Window(spec.x, spec.y, spec.full_x, spec.full_y, spec.full_width, spec.full_height)
     whole = window == Window(0, 0, 0, 0, spec.width, spec.height)
-    attributes = tuple(
-        (attribute.name, str(attribute.type), attribute.value)
-        for attribute in spec.extra_attribs
-        if not attribute.name.startswith(_STORAGE)
-    )
+    attributes = tuple(entry for entry in header_of(spec) if not entry[0].startswith(_STORAGE))
     header = PlateHeader(frame_number(file), None if whole else window, attributes)
     return Plate(
         torch.from_numpy(np.ascontiguousarray(pixels[..., color])),

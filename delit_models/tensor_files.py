@@ -6,7 +6,6 @@ tensor is asked for, and nothing but tensors is ever unpickled.
 
 from __future__ import annotations
 
-import json
 import pickle
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,8 +19,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import CheckpointError
+from .json_text import parse_json
 
-LARGEST_HEADER = 200_000_000  # bytes; a safetensors header of a big model takes well under 1 MB
+LARGEST_HEADER = 30_000_000  # bytes; a safetensors header of a big model takes well under 1 MB
+DEEPEST = 16  # dictionaries in one another; a checkpoint has two or three
 
 
 class _TensorSource(Protocol):
@@ -127,7 +128,7 @@ def _safetensors_header(path: Path, first_bytes: bytes) -> dict[str, Any]:
         )
     try:
         with path.open("rb") as file:
-            header = json.loads(file.read(8 + length)[8:])
+            header = parse_json(file.read(8 + length)[8:], LARGEST_HEADER)
         entries = [entry for name, entry in header.items() if name != "__metadata__"]
         needed = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
         complete = all("shape" in entry for entry in entries)
@@ -177,7 +178,8 @@ def _load_pytorch(path: Path, is_zip: bool) -> dict[str, Tensor]:
                 "not opened. Use a .safetensors file, or a .pth file with a plain state dict."
             ) from error
         raise CheckpointError(_damaged_pytorch(path)) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except Exception as error:
+        # Damaged bytes reach any part of unpickling, which fails in any way it likes.
         raise CheckpointError(_damaged_pytorch(path)) from error
     tensors = dict(_named_tensors(content, ""))
     if not tensors:
@@ -192,10 +194,10 @@ def _damaged_pytorch(path: Path) -> str:
     )
 
 
-def _named_tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of nested dicts ({"state_dict": {...}}) by dotted name."""
+def _named_tensors(content: Any, prefix: str, depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of nested dicts ({"state_dict": {...}}) by dotted name. A dict may hold itself: not without an end."""
     if isinstance(content, Tensor):
         yield prefix, content
-    elif isinstance(content, Mapping):
+    elif isinstance(content, Mapping) and depth < DEEPEST:
         for name, value in content.items():
-            yield from _named_tensors(value, f"{prefix}.{name}" if prefix else str(name))
+            yield from _named_tensors(value, f"{prefix}.{name}" if prefix else str(name), depth + 1)

@@ -21,7 +21,9 @@ HEADER = 512
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> tuple[str, bytes]:
     """What was done, and the damaged bytes. Now and then nothing is."""
-    kind = draw(st.sampled_from(["bits", "bits", "bytes", "cut", "cut", "boundary", "hole", "double", "swap", "none"]))
+    kind = draw(
+        st.sampled_from(["bits", "bits", "bytes", "cut", "cut", "boundary", "hole", "double", "swap", "none"])
+    )
     if kind == "none" or len(content) < 16:
         return "whole", content
     places = [draw(_place(len(content))) for _ in range(draw(st.integers(1, 6)))]
@@ -176,7 +178,9 @@ def odd_values() -> st.SearchStrategy[Any]:
 def to_json(value: Any) -> str:
     """JSON text, with lists in lists in lists … where `odd_values` meant some: deeper than Python could hold them."""
     text = json.dumps(value)
-    return re.sub('"' + _DEEP.format(r"(\d+)") + '"', lambda found: "[" * int(found[1]) + "]" * int(found[1]), text)
+    return re.sub(
+        '"' + _DEEP.format(r"(\d+)") + '"', lambda found: "[" * int(found[1]) + "]" * int(found[1]), text
+    )
 
 
 @st.composite
@@ -208,4 +212,6 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
 
 def pieces(content: bytes, ends: Sequence[int]) -> list[bytes]:
     """The file cut off at each of some places, and one byte to either side of it."""
-    return [content[:end] for place in ends for end in (place - 1, place, place + 1) if 0 <= end < len(content)]
+    return [
+        content[:end] for place in ends for end in (place - 1, place, place + 1) if 0 <= end < len(content)
+    ]

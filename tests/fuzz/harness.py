@@ -63,7 +63,9 @@ class Tally:
     faults: dict[str, str] = field(default_factory=dict)
 
 
-def throw(kind: Kind, number: int, seed_number: int, before: Callable[[Case], None] = lambda case: None) -> Tally:
+def throw(
+    kind: Kind, number: int, seed_number: int, before: Callable[[Case], None] = lambda case: None
+) -> Tally:
     """Throw `number` cases of a kind; the same seed throws the same ones. `before` is told of each."""
     tally = Tally()
 
@@ -111,7 +113,9 @@ def judge(case: Case) -> tuple[str, str | None]:
 def _unclear(message: str) -> str | None:
     if len(message) < 15 or "Traceback" in message:
         return f"a message that says nothing: {message!r}"
-    return f"a message of {len(message)} letters: {message[:200]}…" if len(message) > LONGEST_MESSAGE else None
+    return (
+        f"a message of {len(message)} letters: {message[:200]}…" if len(message) > LONGEST_MESSAGE else None
+    )
 
 
 def _wasteful(memory: float, seconds: float) -> str | None:

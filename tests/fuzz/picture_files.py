@@ -17,8 +17,8 @@ from torch import Tensor
 from delit_models.env_map_files import read_env_map
 from delit_models.image_files import read_image
 from delit_models.plate_files import read_plate, write_plate
-from training.data.truth_check import TRUTH_FILES, check_truth
 from training.data.pairs import read_light, read_linear, read_picture
+from training.data.truth_check import TRUTH_FILES, check_truth
 
 from .damage import damaged
 from .harness import Case, Fault, Kind
@@ -59,7 +59,9 @@ def pillow_file(mode: str, format_name: str, size: tuple[int, int], extra: str) 
 
 
 @lru_cache
-def oiio_file(suffix: str, pixel_type: str, names: tuple[str, ...], size: tuple[int, int], extra: str) -> bytes | None:
+def oiio_file(
+    suffix: str, pixel_type: str, names: tuple[str, ...], size: tuple[int, int], extra: str
+) -> bytes | None:
     """A file as OpenImageIO writes it; None where the format holds no such pixels."""
     spec = oiio.ImageSpec(size[0], size[1], len(names), pixel_type)
     spec.channelnames = names
@@ -99,13 +101,22 @@ def sound_files() -> st.SearchStrategy[tuple[str, bytes]]:
         _SIZES,
         st.sampled_from(["", "profile", "turned", "texts", "frames"]),
     ).map(lambda told: (f"Pillow {told}", pillow_file(*told)))
-    channels = [("R", "G", "B"), ("Y",), ("R", "G", "B", "A"), ("Y", "A"), ("a.R", "a.G", "a.B", "Z"), ("X", "Y", "Z")]
+    channels = [
+        ("R", "G", "B"),
+        ("Y",),
+        ("R", "G", "B", "A"),
+        ("Y", "A"),
+        ("a.R", "a.G", "a.B", "Z"),
+        ("X", "Y", "Z"),
+    ]
     others = st.tuples(
         st.sampled_from([".exr", ".exr", ".exr", ".hdr", ".tif", ".png"]),
         st.sampled_from(["half", "float", "uint16", "uint32", "uint8", "double"]),
         st.sampled_from(channels),
         _SIZES,
-        st.sampled_from(["", "window", "tiles", "attributes", "zip", "rle", "piz", "pxr24", "b44", "dwaa", "none"]),
+        st.sampled_from(
+            ["", "window", "tiles", "attributes", "zip", "rle", "piz", "pxr24", "b44", "dwaa", "none"]
+        ),
     ).map(lambda told: (f"OpenImageIO {told}", oiio_file(*told)))
     return (pillow | others).filter(lambda found: found[1] is not None)
 
@@ -116,7 +127,10 @@ def cases(draw: st.DrawFn) -> Case:
     done, content = draw(damaged(content))
     suffix = draw(st.sampled_from(SUFFIXES))
     reader = draw(st.sampled_from(sorted(READERS)))
-    return Case(f"{reader} of {told} as {suffix}, {done}", lambda folder: _read(reader, content, folder / f"x{suffix}"))
+    return Case(
+        f"{reader} of {told} as {suffix}, {done}",
+        lambda folder: _read(reader, content, folder / f"x{suffix}"),
+    )
 
 
 def _read(reader: str, content: bytes, path: Path) -> None:

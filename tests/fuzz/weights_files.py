@@ -49,7 +49,9 @@ def sound_file(kind: str) -> bytes:
             info = HeadsInfo("fuzzed", "small.safetensors", "none", {"steps": 3}, {"psnr": 20.5})
             save_heads(path, DelitHeads(SMALL_HEADS), torch.ones(1, 16, 8, 8), info)
         elif kind == "checkpoint":
-            save_checkpoint(Path(folder), IDENTITY, {"trainer": {"step": 3, "weights": torch.ones(4)}, "best": 1.0})
+            save_checkpoint(
+                Path(folder), IDENTITY, {"trainer": {"step": 3, "weights": torch.ones(4)}, "best": 1.0}
+            )
             path = Path(folder, "checkpoint.pt")
         else:
             vae = WanVAE(WanVAEConfig(dim=8))
@@ -127,7 +129,9 @@ def cases(draw: st.DrawFn) -> Case:
     own = {"vae": "VAE", "heads": "heads", "checkpoint": "checkpoint"}.get(kind, "VAE")
     reader = draw(st.sampled_from([own, own, *sorted(READERS)]))
     suffix = draw(st.sampled_from([".safetensors", ".safetensors", ".pth", ".ckpt", ""]))
-    return Case(f"{reader} of {kind}{suffix}, {done}", lambda folder: _read(reader, folder / f"w{suffix}", content))
+    return Case(
+        f"{reader} of {kind}{suffix}, {done}", lambda folder: _read(reader, folder / f"w{suffix}", content)
+    )
 
 
 def _read(reader: str, path: Path, content: bytes) -> None:

@@ -55,7 +55,11 @@ def _run_worker(name: str, number: int, seed: int) -> tuple[int, dict[str, int],
             return sum(result["outcomes"].values()), result["outcomes"], result["faults"]
         last = lines[-1] if lines else "before the first case"
         told = " / ".join(done.stderr.strip().splitlines()[-3:])
-        return max(1, len(lines)), {}, {f"crash of a worker (status {done.returncode}), {name}: {told[-400:]}": last}
+        return (
+            max(1, len(lines)),
+            {},
+            {f"crash of a worker (status {done.returncode}), {name}: {told[-400:]}": last},
+        )
 
 
 def _work(name: str, number: int, seed: int, log: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from .errors import CheckpointError
 from .json_text import parse_json
 
 LARGEST_HEADER = 30_000_000  # bytes; a safetensors header of a big model takes well under 1 MB
+ALWAYS_UNPACKED = 64_000_000  # bytes that a zipped file may unpack to, however small it is
+MOST_GROWTH = 4  # and this many times its size: weights hardly compress
 DEEPEST = 16  # dictionaries in one another; a checkpoint has two or three
 
 
@@ -164,6 +167,8 @@ def _looks_like(first_bytes: bytes) -> str:
 
 def _load_pytorch(path: Path, is_zip: bool) -> dict[str, Tensor]:
     """All tensors of a PyTorch file by dotted name; of a zip file (PyTorch 1.6 on) only mapped, not read."""
+    if is_zip:
+        _check_zip(path)
     try:
         if is_zip and path.suffix != ".safetensors":
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
@@ -185,6 +190,21 @@ def _load_pytorch(path: Path, is_zip: bool) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors. Choose a file with a state dict.")
     return tensors
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse a zip file whose parts grow far beyond it: PyTorch stores tensors as they are."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            grown = sum(part.file_size for part in parts.infolist())
+    except Exception as error:
+        raise CheckpointError(_damaged_pytorch(path)) from error
+    size = path.stat().st_size
+    if grown > ALWAYS_UNPACKED + MOST_GROWTH * size:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes that unpack to {grown:,}: PyTorch writes no such file. Fetch it again from a "
+            "source that you trust."
+        )
 
 
 def _damaged_pytorch(path: Path) -> str:

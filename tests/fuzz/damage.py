@@ -158,21 +158,23 @@ def _boxes(content: bytes) -> list[int]:
 _DEEP = "lists {} deep"
 
 
+_ODD = [
+    *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**64), 10**30, 1e308, -1e-320, math.nan, math.inf),
+    *("", ".", "..", "../../../etc/passwd", "/etc/passwd", "/dev/zero", "C:\\windows\\win.ini", "\0", "a\nb"),
+    *("x" * 5000, "\ud800", "日本語", "<script>alert(1)</script>", "%s%n"),
+    *([], {}, [[]], [None], {"": {}}, [1] * 1000),
+]
+
+
 def odd_values() -> st.SearchStrategy[Any]:
     """JSON values that a reader may not expect in a place."""
     return st.one_of(
-        st.sampled_from(
-            [
-                None, True, False, 0, -1, 1, 2**31, 2**63, -(2**64), 10**30, 1e308, -1e-320, math.nan, math.inf, "", ".",
-                "..", "../../../etc/passwd", "/etc/passwd", "/dev/zero", "C:\\windows\\win.ini", "\0", "a\nb", "x" * 5000,
-                "\ud800", "日本語", "<script>alert(1)</script>", "%s%n", [], {}, [[]], [None], {"": {}}, [1] * 1000,
-            ]
-        ),
+        st.sampled_from(_ODD),
         st.integers(),
         st.floats(),
         st.text(max_size=20),
         st.integers(100, 100_000).map(_DEEP.format),
-    )  # fmt: skip
+    )
 
 
 def to_json(value: Any) -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .harness import REPOSITORY, Case, throw
+from .harness import MOST_WAITING, REPOSITORY, Case, throw
 from .kinds import KINDS
 
 MOST_ADDRESSES = 6 * 2**30
@@ -72,6 +73,7 @@ def _work(name: str, number: int, seed: int, log: Path) -> None:
     with log.open("w") as file:
 
         def note(case: Case) -> None:
+            signal.alarm(MOST_WAITING)
             file.write(json.dumps(case.name)[:400] + "\n")
             file.flush()
 

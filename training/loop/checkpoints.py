@@ -45,13 +45,13 @@ def load_checkpoint(folder: Path, identity: Identity) -> dict[str, Any]:
     for path in found:
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
-            told, version = dict(saved["identity"]), saved["format"]
+            told, version, state = dict(saved["identity"]), saved["format"], saved["state"]
         except Exception as error:
             # Damaged bytes reach any part of unpickling, which fails in any way it likes.
             troubles.append(f"{path.name}: {type(error).__name__}")
             continue
         _refuse_another(path, version, told, identity)
-        return saved["state"]
+        return state
     raise DelitError(
         f"No checkpoint in {folder} can be read ({'; '.join(troubles)}): they are damaged or of an older Delit. Start "
         "in an empty output folder; --start_from takes trained heads along."

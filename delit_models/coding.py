@@ -42,8 +42,12 @@ BRIGHT_RANGE = (0.25, 1.0)
 KNEE = 0.8
 """Linear value up to which a plate's display copy is the plate; above it, highlights roll off towards 1."""
 
+
 METERED_FRAMES = 8
 """Of how many of a clip's frames its one exposure is found."""
+
+MOST_STOPS = 64.0
+
 
 _MAX_SAMPLES = 1 << 20
 
@@ -105,6 +109,12 @@ def open_source(
     """
     if coding not in get_args(Coding):
         raise DelitError(f"“{coding}” is no coding that Delit knows; choose from {get_args(Coding)}.")
+    if not abs(stops) <= MOST_STOPS:
+        raise DelitError(
+            f"exposure is {stops} stops; give a number between -{MOST_STOPS:g} and {MOST_STOPS:g}."
+        )
+    if metered is not None and not (torch.isfinite(metered) & (metered > 0)).all():
+        raise DelitError(f"Plates are exposed by a factor over 0, but {metered.tolist()} was given.")
     if coding == SRGB:
         rgb = check_images(images)
         return Source(rgb, rgb, coding, torch.ones(len(rgb)))

@@ -30,6 +30,8 @@ NEUTRAL_KELVIN = 6504.0
 KELVIN_RANGE = (1700.0, 25000.0)
 """Where the formula of the Planckian locus holds."""
 
+MOST_DEGREES, MOST_STOPS, MOST_ROWS = 36_000.0, 64.0, 16_384
+
 # CIE XYZ (D65) to linear Rec.709, and XYZ to the Bradford cone response (Lam 1985).
 _XYZ_TO_REC709 = (
     (3.2409699, -1.5373832, -0.4986108),
@@ -72,8 +74,10 @@ class EnvMapTransform:
 def transform_env_map(env: Tensor, transform: EnvMapTransform) -> Tensor:
     """Apply a transform to maps [..., H, 2H, 3] -> [..., height, 2 height, 3] float32, never negative.
 
-    Raises DelitError for another shape, an unknown preset, or a temperature outside KELVIN_RANGE.
+    Raises DelitError for another shape, light that is negative or not finite, an unknown preset, or a number out of its
+    range.
     """
+    _check_numbers(transform)
     check_lat_long(env)
     if env.shape[-1] != 3 or env.shape[-2] != 2 * env.shape[-3]:
         raise DelitError(
@@ -90,6 +94,23 @@ def transform_env_map(env: Tensor, transform: EnvMapTransform) -> Tensor:
     if transform.height:
         env = resample_env(env, transform.height, 2 * transform.height)
     return to_orientation(env, transform.target)
+
+
+def _check_numbers(transform: EnvMapTransform) -> None:
+    limits = {
+        "yaw": MOST_DEGREES,
+        "pitch": MOST_DEGREES,
+        "roll": MOST_DEGREES,
+        "exposure": MOST_STOPS,
+        "tint": MOST_STOPS,
+    }
+    for name, most in limits.items():
+        value = getattr(transform, name)
+        # Said this way round, NaN is refused too.
+        if not abs(value) <= most:
+            raise DelitError(f"{name} is {value}; give a number between -{most:g} and {most:g}.")
+    if not 0 <= transform.height <= MOST_ROWS:
+        raise DelitError(f"height is {transform.height}; give 0 (as it is) to {MOST_ROWS} rows.")
 
 
 def turn_env(env: Tensor, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Tensor:

@@ -77,6 +77,10 @@ class Source:
         one = slice(index, index + 1)
         return Source(self.coded[one], self.display[one], self.coding, self.exposure[one])
 
+    def rows(self, rows: slice) -> Source:
+        """A strip of all of them."""
+        return Source(self.coded[:, rows], self.display[:, rows], self.coding, self.exposure)
+
     def linear(self) -> Tensor:
         """[B, H, W, 3] in linear light and the coding's own primaries, exposed as `display` is; of a plate
         without bounds."""

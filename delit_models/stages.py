@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .coding import Source, from_rec709, open_source, to_rec709
 from .color import linear_to_srgb, srgb_to_linear
-from .detail_transfer import change_light, refine_matte, resize_area
+from .detail_transfer import LightChange, refine_matte, resize_area, strips
 from .env_codec import decode_env
 from .errors import DelitError
 from .images import VAE_STRIDE, Framing, Outside, apply_mask, check_mask, check_mask_shape
@@ -145,6 +145,8 @@ def gathered(parts: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, .
     """`count` tuples of tensors [1, …] → tensors [count, …], without holding all the parts beside them."""
     whole: tuple[Tensor, ...] = ()
     for index, part in enumerate(parts):
+        if count == 1:
+            return part
         whole = whole or tuple(tensor.new_empty(count, *tensor.shape[1:]) for tensor in part)
         for tensor, one in zip(whole, part, strict=True):
             tensor[index] = one[0]
@@ -154,31 +156,69 @@ def gathered(parts: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, .
 def _finish_one(
     flat: Tensor, source: Source, reconstruction: Tensor | None, mask: Tensor | None, outside: Outside
 ) -> tuple[Tensor, Tensor]:
-    changed, gain = _changed(flat, source, reconstruction)
+    size = tuple(source.coded.shape[1:3])
+    change = None if reconstruction is None else _light_change(flat, source, reconstruction, size)
+    enlarged = resize_area(flat, size) if change is None else None
     fitted_mask = None if mask is None else check_mask(mask, source.coded)
-    if fitted_mask is not None:
-        gain = 1 + rearrange(fitted_mask, "b 1 h w -> b h w 1") * (gain - 1)
-    original = rearrange(source.coded, "b h w c -> b c h w")
-    masked = apply_mask(rearrange(changed, "b h w c -> b c h w"), original, fitted_mask, outside)
-    return rearrange(masked, "b c h w -> b h w c"), gain
+    whole: tuple[Tensor, ...] = ()
+    # Strip by strip: a picture of 8K has 400 MB, and what is made on the way to the result is many times that.
+    for rows in strips(*size):
+        part = source.rows(rows)
+        changed = enlarged[:, :, rows] if change is None else change.put_on(_rec709_rows(part), rows)
+        done = _finish_rows(changed, part, change is not None, _rows_of(fitted_mask, rows), outside)
+        whole = whole or tuple(one.new_empty(1, *size, one.shape[-1]) for one in done)
+        for tensor, one in zip(whole, done, strict=True):
+            tensor[:, rows] = one
+    return whole
 
 
-def _changed(flat: Tensor, source: Source, reconstruction: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The whole picture flat-lit, coded as the source, and its gain; both [B, H, W, 3]."""
+def _light_change(flat: Tensor, source: Source, reconstruction: Tensor, size: tuple[int, int]) -> LightChange:
+    def seen(rows: slice) -> Tensor:
+        return srgb_to_linear(rearrange(source.display[:, rows], "b h w c -> b c h w"))
+
+    return LightChange.measured(
+        lambda rows: _rec709_rows(source.rows(rows)),
+        size,
+        reconstruction,
+        flat,
+        seen if source.is_plate else None,
+    )
+
+
+def _rec709_rows(part: Source) -> Tensor:
+    """A strip of the source in linear Rec.709, [B, 3, n, W]."""
+    return rearrange(to_rec709(part.linear(), part.coding), "b h w c -> b c h w")
+
+
+def _rows_of(mask: Tensor | None, rows: slice) -> Tensor | None:
+    return None if mask is None else mask[:, :, rows]
+
+
+def _finish_rows(
+    changed: Tensor, source: Source, transferred: bool, mask: Tensor | None, outside: Outside
+) -> tuple[Tensor, Tensor]:
+    """A strip: flat-lit and its gain, [B, n, W, 3 (or 4)].
+
+    Args:
+        changed: [B, 3, n, W]: with detail transfer linear, without it the network's own picture, sRGB-coded.
+        source: the strip of the source. mask: [B, 1, n, W].
+    """
+    if not transferred:
+        changed = srgb_to_linear(changed.clamp(0, 1))
     own = source.linear()
-    linear = rearrange(to_rec709(own, source.coding), "b h w c -> b c h w")
-    if reconstruction is None:
-        changed = srgb_to_linear(resize_area(flat, tuple(linear.shape[-2:])).clamp(0, 1))
-    else:
-        seen = srgb_to_linear(rearrange(source.display, "b h w c -> b c h w")) if source.is_plate else None
-        changed = change_light(linear, reconstruction, flat, seen)
     changed = from_rec709(rearrange(changed, "b c h w -> b h w c"), source.coding)
     gain = (changed / own.clamp(min=DARKEST)).clamp(0, MAX_GAIN)
     if not source.is_plate:
-        return linear_to_srgb(changed.clamp(0, 1)), gain
-    if reconstruction is not None:
-        return source.coded * gain, gain
-    return changed / rearrange(source.exposure, "b -> b 1 1 1").to(changed), gain
+        changed = linear_to_srgb(changed.clamp(0, 1))
+    elif transferred:
+        changed = source.coded * gain
+    else:
+        changed = changed / rearrange(source.exposure, "b -> b 1 1 1").to(changed)
+    if mask is not None:
+        gain = 1 + rearrange(mask, "b 1 h w -> b h w 1") * (gain - 1)
+    original = rearrange(source.coded, "b h w c -> b c h w")
+    masked = apply_mask(rearrange(changed, "b h w c -> b c h w"), original, mask, outside)
+    return rearrange(masked, "b c h w -> b h w c"), gain
 
 
 def _opened(source: Source | Tensor) -> Source:

@@ -6,8 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from delit_models import detail_transfer
+from delit_models.coding import open_source
 from delit_models.color import linear_to_srgb, srgb_to_linear
-from delit_models.detail_transfer import resize_area, transfer_detail
+from delit_models.detail_transfer import EnlargedRows, refine_matte, resize_area, strips, transfer_detail
+from delit_models.stages import finish
 
 
 def high_band(image: torch.Tensor, working_size: tuple[int, int]) -> torch.Tensor:
@@ -79,3 +82,32 @@ def test_black_pixels_stay_finite_and_in_range():
     for flat in (black, white):
         result = transfer_detail(black, black, flat)
         assert torch.isfinite(result).all() and result.min() >= 0 and result.max() <= 1
+
+
+@pytest.mark.parametrize("size", [(150, 40), (31, 64), (40, 30), (7, 90)])
+def test_enlarged_rows_are_those_of_the_whole(size):
+    image = torch.rand(2, 3, 31, 40, generator=torch.Generator().manual_seed(1))
+    whole = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
+    enlarged = EnlargedRows.of(image, size)
+    for rows in (slice(0, 1), slice(3, 7), slice(0, size[0])):
+        torch.testing.assert_close(enlarged.rows(rows), whole[:, :, rows], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("coding", ["sRGB", "ACEScg"])
+@pytest.mark.parametrize("transfer", [True, False])
+def test_strips_leave_no_seams(monkeypatch, coding, transfer):
+    """One strip or many: the same result, matte and gain included."""
+    source = textured(97).permute(0, 2, 3, 1) * (1 if coding == "sRGB" else 3)
+    flat, reconstruction = (textured(64).roll(shift, dims=3) for shift in (0, 5))
+    mask = torch.rand(1, 40, 50, generator=torch.Generator().manual_seed(2))
+
+    def finished() -> tuple[torch.Tensor, ...]:
+        done = finish(flat, open_source(source, coding), reconstruction if transfer else None, mask)
+        return done.flat, done.gain, refine_matte(mask[None], source.permute(0, 3, 1, 2).clamp(0, 1))
+
+    whole = finished()
+    for pixels in (1, 97 * 10):
+        monkeypatch.setattr(detail_transfer, "STRIP_PIXELS", pixels)
+        assert len(list(strips(97, 97))) > 9
+        for parts, one in zip(finished(), whole, strict=True):
+            torch.testing.assert_close(parts, one, atol=1e-5, rtol=1e-5)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
+from delit_models.json_text import read_json
 from training.data.pairs import LINEAR_FILE, PAIR_FILES, read_entries
 
 from .command_line import run_command
@@ -136,7 +137,10 @@ def _names_a_file(value: object, root: Path) -> bool:
 def _write_description(data_root: Path, output: Path, shards: dict[str, dict[str, int]]) -> None:
     """The data set's own description, and what is in the shards."""
     present = data_root / "dataset.json"
-    description = json.loads(present.read_text()) if present.is_file() else {}
+    try:
+        description = dict(read_json(present)) if present.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise DelitError(f"{present} cannot be read ({error}). Repair or remove it.") from error
     with atomic_write(output / "dataset.json") as temporary:
         temporary.write_text(json.dumps(description | {"shards": shards}, indent=2) + "\n")
 

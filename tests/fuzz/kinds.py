@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import picture_files, promises, tensors, weights_files
+from . import datasets, picture_files, promises, tensors, weights_files
 from .harness import Kind
 
 KINDS: dict[str, Kind] = {
-    module.KIND.name: module.KIND for module in (picture_files, promises, tensors, weights_files)
+    module.KIND.name: module.KIND for module in (datasets, picture_files, promises, tensors, weights_files)
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from delit_models.env_map_files import read_env_map
 from delit_models.errors import DelitError
 from delit_models.image_files import read_image
 from delit_models.images import MIN_SIDE, VAE_STRIDE
+from delit_models.json_text import parse_json
 from delit_models.lat_long import direction_grid, resample_env
 from delit_models.oiio_files import HDR_FORMATS, read_pixels
 from training.heads.losses import ENV_HEIGHT, ENV_WIDTH, NORMALS_HEIGHT, irradiance
 
-from .pairs import PAIR_FILES
+from .pairs import PAIR_FILES, index_lines
 from .truth_check import TRUTH_FILES, TruthCheck, check_truth
 
 REQUIRED = ("subject", "env", "split", *PAIR_FILES)
@@ -97,7 +97,7 @@ def read_records(root: Path) -> tuple[list[dict], list[Finding]]:
     records: list[dict] = []
     findings: list[Finding] = []
     names: set[str] = set()
-    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in index_lines(index):
         problem, record = _read_line(line)
         if not problem and name_of(record) in names:
             problem = f"{name_of(record)} is listed twice; remove one of the lines"
@@ -113,7 +113,7 @@ def read_records(root: Path) -> tuple[list[dict], list[Finding]]:
 
 def _read_line(line: str) -> tuple[str, dict]:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         return "it is no JSON; remove or repair the line", {}
     if not isinstance(record, dict):

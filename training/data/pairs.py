@@ -6,13 +6,12 @@ The folder's layout is written by `training.generate_toy_dataset`, or by hand fo
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -26,6 +25,7 @@ from delit_models.env_map_files import read_env_map
 from delit_models.errors import DelitError
 from delit_models.heads import ENV_HEIGHT, ENV_WIDTH
 from delit_models.image_files import read_image
+from delit_models.json_text import parse_json
 from delit_models.lat_long import resample_env
 from delit_models.oiio_files import existing_file, read_pixels
 
@@ -33,6 +33,7 @@ Split = Literal["train", "test"]
 UNKNOWN = "unknown"
 # Files kept as they were read: about 100 MB of pictures of 256 × 256.
 _KEPT_FILES = 512
+_LONGEST_LINE = 1_000_000
 PAIR_FILES = ("relit", "flat", "mask", "env_map")
 """The fields of an index line that name files."""
 LINEAR_FILE = "relit_linear"
@@ -107,9 +108,9 @@ def read_entries(data_root: str | Path) -> list[dict]:
             f"{data_root} is no data set: it has no index.jsonl. Make one with training.generate_toy_dataset."
         )
     entries = []
-    for number, line in enumerate(index.read_text().splitlines(), start=1):
+    for number, line in index_lines(index):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             for key in ("subject", "env", "split", *PAIR_FILES):
                 if not isinstance(entry[key], str):
                     raise ValueError(f"{key} is no text")
@@ -119,6 +120,30 @@ def read_entries(data_root: str | Path) -> list[dict]:
                 f"Line {number} of {index} cannot be read ({error!r}). Remove or repair it."
             ) from error
     return entries
+
+
+def index_lines(index: Path) -> Iterator[tuple[int, str]]:
+    """The lines of an index with their numbers from 1, one in memory at a time.
+
+    Raises DelitError for a file that cannot be read as text, or a line longer than any pair's.
+    """
+    try:
+        with index.open("rb") as file:
+            for number in count(1):
+                line = file.readline(_LONGEST_LINE + 1)
+                if not line:
+                    return
+                if len(line) > _LONGEST_LINE:
+                    raise DelitError(
+                        f"Line {number} of {index} is over {_LONGEST_LINE:,} bytes long: the file is damaged."
+                    )
+                yield number, line.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DelitError(
+            f"Line {number} of {index} is no text in UTF-8 ({error.reason}). Repair or remove it."
+        ) from error
+    except OSError as error:
+        raise DelitError(f"{index} cannot be read: {error.strerror or error}.") from error
 
 
 def _record(root: Path, entry: dict) -> PairRecord:

@@ -9,7 +9,6 @@ nothing is unpacked, and only the latest pairs are in memory.
 
 from __future__ import annotations
 
-import json
 import tarfile
 import tempfile
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from pathlib import Path
 from torch import Tensor
 
 from delit_models.errors import DelitError
+from delit_models.json_text import parse_json, read_json
 
 from .pairs import (
     LINEAR_FILE,
@@ -42,6 +42,7 @@ MEMBERS = ("relit", "flat", "mask", "env")
 
 # Pairs kept as they were read: a pair's companions and neighbours are asked for soon again.
 _KEPT = 64
+_LONGEST_DESCRIPTION = 1_000_000  # bytes; that of a pair takes about one thousand
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,11 @@ def expected_pairs(root: Path, split: Split) -> dict[str, int]:
     if not description.is_file():
         return {}
     try:
-        return dict(json.loads(description.read_text()).get("shards", {}).get(split, {}))
-    except (ValueError, AttributeError) as error:
+        expected = dict(read_json(description).get("shards", {}).get(split, {}))
+        if not all(isinstance(count, int) for count in expected.values()):
+            raise ValueError("a number of pairs is no number")
+        return expected
+    except (ValueError, AttributeError, TypeError, OSError) as error:
         raise DelitError(f"{description} cannot be read ({error}). Copy it again, or remove it.") from error
 
 
@@ -177,8 +181,12 @@ def _record(shard: Path, key: str, members: dict[str, Member]) -> ShardRecord:
             f"is KEY.relit.png, .flat.png, .mask.png, .env.exr and .json; training.make_shards writes that."
         )
     try:
-        entry = json.loads(_bytes(shard, members["json"]))
+        if members["json"].size > _LONGEST_DESCRIPTION:
+            raise ValueError(f"it is {members['json'].size:,} bytes long")
+        entry = parse_json(_bytes(shard, members["json"]))
         subject, env = entry["subject"], entry["env"]
+        if not isinstance(subject, str) or not isinstance(env, str):
+            raise TypeError("“subject” and “env” are no texts")
     except (ValueError, KeyError, TypeError) as error:
         raise DelitError(
             f"{key}.json in {shard} cannot be read ({error!r}). It needs at least “subject” and “env”."

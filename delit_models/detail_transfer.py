@@ -30,8 +30,8 @@ EDGE_VARIANCE = 0.04
 # A matte follows fainter edges, and is all or nothing within so much of either.
 MATTE_EDGE_VARIANCE = 0.01
 MATTE_MARGIN = 0.08
-# Pictures at full size are worked on in strips of about so many pixels: 12 MB a buffer of three channels.
-STRIP_PIXELS = 2**20
+# Pictures at full size are worked on in strips of about so many pixels: 3 MB a buffer of three channels.
+STRIP_PIXELS = 2**18
 
 Rows = Callable[[slice], Tensor]
 """What gives some rows of a picture, [B, C, n, W]."""

@@ -53,7 +53,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
                 _check_number(name, value)
             else:
                 _check_count(name, value, 1, WIDEST)
-    for name in ("matte", "env_sees_middle"):
+    for name in ("matte", "env_sees_middle", "temporal"):
         if not isinstance(settings[name], bool):
             raise DelitError(
                 f"The heads' configuration has {name} = {_short(settings[name])}; it is true or false."

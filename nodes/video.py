@@ -124,7 +124,7 @@ class DelitVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         model = delit_model or embedded_model()
         codec = checked_codec(vae or embedded_vae(), model)
-        pipeline = DelitPipeline(codec, model.apply, model.config)
+        pipeline = DelitPipeline(codec, model.apply, model.config, codec.with_lora(model.lora))
         options = DelitOptions(working_size, detail_transfer, area, outside)
         opened = open_video(video)
         light = ClipLight(env_pooling)

@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
 def test_every_setting_that_differs_is_named(tmp_path):
     save_checkpoint(tmp_path, SAME, {"step": 1})
     with pytest.raises(
-        DelitError, match="batch_size was 4, is 8, data was abc, is xyz, seed was unknown, is 1"
+        DelitError, match="batch_size was 4, is 8, data was abc, is xyz, seed was not set, is 1"
     ):
         load_checkpoint(tmp_path, {"batch_size": 8, "data": "xyz", "seed": 1})
 

@@ -73,7 +73,7 @@ def test_what_is_behind_the_subject_stays_to_the_bit_unless_all_is_asked_for(pip
         matte[..., : 64 // 8] = 1
         return output._replace(z_flat=z + 0.3, matte=matte)
 
-    seen = DelitPipeline(pipe.vae, heads, DelitConfig(working_size=0))
+    seen = DelitPipeline(pipe.vae, heads, DelitConfig())
     result = seen(picture, options=DelitOptions(working_size=4096))
     assert result.matte.shape == (1, 96, 130)
     assert torch.equal(result.matte[:, :, 80:], torch.zeros(1, 96, 50))

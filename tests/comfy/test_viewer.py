@@ -35,6 +35,13 @@ from tests.comfy.viewer_page import (
 from training.evaluation.spheres import render_spheres, sphere_picture
 
 AT = [420, 80]
+READY = """() => Boolean(window.app?.graph && app.extensionManager?.setting
+  && window.LiteGraph?.registered_node_types?.DelitPreviewEnvMap)"""
+RUN = """count => {
+  const panels = [...document.querySelectorAll('.delit-env-viewer')];
+  return panels.length >= count && panels.every(panel => panel.querySelector('.light').textContent
+    && panel.querySelector('.stage').ariaBusy === 'false');
+}"""
 HEIGHT = 128
 LAMP = np.array([0.3, 0.25, -1.0]) / np.linalg.norm([0.3, 0.25, -1.0])
 
@@ -88,9 +95,7 @@ def open_page(browser: Any, server: ComfyServer, kind: str, language: str = "en"
     page.add_init_script(f"({COUNT_CONTEXTS})()")
     for _ in range(2):  # Settings are the server's; a language counts from the next visit on.
         page.goto(server.url)
-        page.wait_for_function(
-            "() => Boolean(window.LiteGraph?.registered_node_types?.DelitPreviewEnvMap)", timeout=120_000
-        )
+        page.wait_for_function(READY, timeout=120_000)
         set_to = "([name, value]) => app.extensionManager.setting.set(name, value)"
         page.evaluate(set_to, ["Comfy.VueNodes.Enabled", kind == "vue"])
         page.evaluate(set_to, ["Comfy.Locale", language])
@@ -103,14 +108,7 @@ def run_graph(page: Any, files: list[str]) -> list[int]:
     """Viewers of .npy files of the input folder on an empty graph, run; their ids."""
     nodes = page.evaluate(ADD_NODES, [files, AT])
     page.evaluate("() => app.queuePrompt(0)")
-    page.wait_for_function(
-        """count => {
-          const texts = [...document.querySelectorAll('.delit-env-viewer .light')].map(e => e.textContent);
-          return texts.length >= count && texts.every(Boolean);
-        }""",
-        arg=len(files),
-        timeout=120_000,
-    )
+    page.wait_for_function(RUN, arg=len(files), timeout=120_000)
     return nodes
 
 
@@ -344,7 +342,8 @@ def test_an_earlier_run_is_shown_again(viewer_server: ComfyServer, browser: Any)
     before = viewer.picture()
     # As undo does: the nodes are made anew.
     page.evaluate("() => app.loadGraphData(app.graph.serialize(), false, false)")
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(500)
+    page.wait_for_function(RUN, arg=1)
     viewer.press("Balls", False)
     np.testing.assert_array_equal(viewer.picture(), before)
     command = "name => app.extensionManager.command.execute(name)"
@@ -352,7 +351,7 @@ def test_an_earlier_run_is_shown_again(viewer_server: ComfyServer, browser: Any)
     page.wait_for_timeout(1000)
     assert viewer.panel.count() == 0 and page.evaluate("() => liveContexts()") == 0
     page.evaluate(command, "Workspace.PreviousOpenedWorkflow")
-    page.wait_for_timeout(1500)
+    page.wait_for_function(RUN, arg=1)
     viewer.press("Balls", False)
     np.testing.assert_array_equal(viewer.picture(), before)
     of_this_page = (

@@ -95,7 +95,8 @@ class ViewerPage:
             self.settle()
 
     def settle(self) -> None:
-        self.page.wait_for_load_state("networkidle")
+        """Wait until the map is there and drawn."""
+        self.panel.locator(".stage[aria-busy=false]").wait_for()
         self.page.evaluate(NEXT_FRAMES)
 
     def picture(self) -> np.ndarray:
@@ -116,8 +117,7 @@ class ViewerPage:
         self.settle()
 
     def wheel(self, notches: float) -> None:
-        box = self.canvas.bounding_box()
-        self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        self.canvas.click()
         self.page.mouse.wheel(0, -100 * notches)
         self.page.wait_for_timeout(200)
         self.settle()

@@ -71,6 +71,8 @@ export class ViewerPanel {
     this.canvas = element("canvas", { tabIndex: 0, role: "application", ariaLabel: labels.viewer });
     this.message = element("div", { className: "message", role: "status" });
     this.stage = element("div", { className: "stage" }, this.canvas, this.message);
+    // Vue nodes leave the wheel to what says so (and, in newer front ends, has the focus); else it zooms the graph.
+    this.stage.dataset.captureWheel = "true";
     this.buttons = {
       look: this.button(labels.look, "", () => this.change({ mode: LOOK })),
       flat: this.button(labels.flat, "", () => this.change({ mode: FLAT })),
@@ -186,6 +188,7 @@ export class ViewerPanel {
     this.mapValue.textContent = `${this.index + 1} / ${maps.length}`;
     const notes = maps[this.index];
     this.light.textContent = !notes ? "" : notes.light ? labels.light(notes.light) : labels.noLight;
+    this.stage.ariaBusy = String(this.loading);
     this.message.textContent = this.map || this.loading ? "" : notes ? labels.gone : labels.empty;
     this.requestDraw();
   }

@@ -2,7 +2,6 @@
 
     scripts/fuzz                                 the full run, in this process's own workers
     scripts/fuzz --kinds "picture files" --cases 300 --seed 7
-    scripts/fuzz --server --cases 200            hand-made prompts at a real ComfyUI server
 
 The exit status is 1 where a fault was found. The same seed throws the same cases.
 """
@@ -18,14 +17,9 @@ from .workers import run_kinds
 
 def main() -> None:
     arguments = parse_arguments()
-    if arguments.server:
-        from .server import run_server
-
-        faults, number = run_server(arguments.cases or 200, arguments.seed)
-    else:
-        chosen = arguments.kinds or sorted(KINDS)
-        plan = {name: arguments.cases or KINDS[name].full for name in chosen}
-        faults, number = run_kinds(plan, arguments.seed, print)
+    chosen = arguments.kinds or sorted(KINDS)
+    plan = {name: arguments.cases or KINDS[name].full for name in chosen}
+    faults, number = run_kinds(plan, arguments.seed, print)
     for fault, name in faults.items():
         print(f"✗ {fault}\n    first: {name}")
     print(f"{number} cases, {len(faults)} faults, seed {arguments.seed}")
@@ -39,7 +33,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), help="only these (all)")
     parser.add_argument("--cases", type=int, help="of each kind (as many as a full run throws)")
     parser.add_argument("--seed", type=int, default=0, help="another seed throws other cases (%(default)s)")
-    parser.add_argument("--server", action="store_true", help="prompts at a real ComfyUI server instead")
     return parser.parse_args()
 
 

@@ -28,6 +28,7 @@ NODES = {
     "DelitPreviewEnvMap",
     "DelitRelight",
     "DelitClosure",
+    "DelitVideo",
 }
 WORKFLOWS = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 LANGUAGES = ("en", "zh")

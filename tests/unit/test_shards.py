@@ -15,13 +15,13 @@ import torch
 from delit_models.env_map_files import write_env_map
 from delit_models.errors import DelitError
 from delit_models.image_files import write_image
+from tests.unit.filled_cache import contents, filled_cache
 from tests.unit.patch_means import PatchMeans
 from training import make_shards as command
 from training.augment.variants import AugmentConfig
 from training.command_line import run_command
 from training.data.pairs import PairDataset
 from training.data.shards import ShardDataset, open_pairs
-from training.heads.latent_cache import build_latent_cache
 from training.make_shards import make_shards
 from training.train_wan_vae import load_pictures
 
@@ -226,11 +226,11 @@ def test_training_reads_shards_as_it_reads_the_folder(data_set, shards, tmp_path
     lines = sorted((data_set / "index.jsonl").read_text().splitlines(), key=lambda line: line.split(", ")[:2])
     (data_set / "index.jsonl").write_text("\n".join(lines) + "\n")
     caches = [
-        build_latent_cache(PatchMeans(), open_pairs(root, "train"), 3, AugmentConfig(), 0, tmp_path / "cache")
+        filled_cache(PatchMeans(), open_pairs(root, "train"), 3, AugmentConfig(), 0, tmp_path / "cache")
         for root in (data_set, shards)
     ]
-    for name, tensor in caches[0].tensors.items():
-        assert torch.equal(tensor, caches[1].tensors[name]), name
+    for one, other in zip(*map(contents, caches), strict=True):
+        assert torch.equal(one, other)
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 

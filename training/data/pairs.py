@@ -6,6 +6,7 @@ The folder's layout is written by `training.generate_toy_dataset`, or by hand fo
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
@@ -273,6 +274,12 @@ class SomePairs(Pairs):
 
     def stamp(self, index: int) -> str:
         return self._whole.stamp(self._numbers[index])
+
+
+def fingerprint_of(pairs: Pairs) -> str:
+    """Changes when any file of any pair does."""
+    stamps = "".join(pairs.stamp(number) for number in range(len(pairs)))
+    return hashlib.sha256(stamps.encode()).hexdigest()[:16]
 
 
 def file_stamp(path: Path) -> str:

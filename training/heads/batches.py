@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from training.loop.stopping import leave_stopping_to_the_main_process
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,22 @@ class StepsAhead(Dataset[LatentPair]):
         return self.source.batch(self.first + number, self.rank, self.world)
 
     def stream(self, workers: int) -> Iterator[LatentPair]:
-        """All of them in order, made ahead by so many other processes.
+        """All of them in order, made ahead by so many other processes."""
+        return made_ahead(self, workers)
 
-        The processes are started afresh: a forked one would hold the locks that OpenImageIO's threads held in this one
-        at that moment, and wait for ever for the first file.
-        """
-        ahead = {
-            "multiprocessing_context": "spawn",
-            "prefetch_factor": 4,
-            "worker_init_fn": _start_worker,
-        }
-        return iter(DataLoader(self, batch_size=None, num_workers=workers, **(ahead if workers else {})))
+
+def made_ahead(items: Dataset[Item], workers: int) -> Iterator[Item]:
+    """The items of a data set in order, made ahead by so many other processes.
+
+    The processes are started afresh: a forked one would hold the locks that OpenImageIO's threads held in this one at
+    that moment, and wait for ever for the first file.
+    """
+    ahead = {
+        "multiprocessing_context": "spawn",
+        "prefetch_factor": 4,
+        "worker_init_fn": _start_worker,
+    }
+    return iter(DataLoader(items, batch_size=None, num_workers=workers, **(ahead if workers else {})))
 
 
 def _start_worker(number: int) -> None:

@@ -1,164 +1,227 @@
-"""Pairs, augmented and encoded once, so that training the heads touches neither pictures nor the VAE.
+"""Pairs, augmented and encoded once and kept on the disk, so that training the heads touches neither pictures nor the
+VAE.
 
-A frozen VAE gives the same latent every time, and it costs far more than the heads. So every pair is encoded a few
-times over, each time as another variant (`training.augment.variants`).
+A frozen VAE gives the same latent every time, and Wan's costs far more than the heads. So every pair is encoded a few
+times over, each time as another variant (`training.augment.variants`), into `latents-…/` in the run's folder: its
+`cache.json` says what they were made of, its chunks (`latent_chunks`) are written one after the other. Whatever ends
+the encoding, the chunks that are there are kept, and the same command goes on with those that are missing
+(`encoding`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from delit_models.atomic_write import atomic_write
-from delit_models.env_codec import MAX_RADIANCE, encode_env
-from delit_models.errors import DelitError
-from delit_models.images import VAE_STRIDE
+from delit_models.heads_file import test_card
 from delit_models.wan_vae import WanVAE
-from training.augment.variants import VARIANTS_VERSION, AugmentConfig, Variant, companions_of, unchanged, vary
-from training.data.pairs import Pair, Pairs, Record
+from training.augment.rows import VariantRows
+from training.augment.variants import VARIANTS_VERSION
+from training.data.pairs import fingerprint_of
 
-from .batches import LatentPair, as_bytes
+from .batches import LatentPair
+from .latent_chunks import ChunkLayout, OpenChunks, chunk_file
+
+FORMAT_VERSION = 1
+DESCRIPTION_FILE = "cache.json"
+CHUNK_ROWS = 256
+"""Rows in a chunk: what a kill can cost. 20 to 80 MB, and a few seconds on a GPU."""
+
+MIXED_CHUNKS = 8
+"""Chunks whose rows are shuffled together: what training has open at a time."""
+
+# Latents of the test card that are as near as this (relative L2 error) are of one VAE: other devices and numbers of
+# threads round otherwise, another VAE is far off.
+_SAME_VAE = 0.01
+
+
+class LatentCache:
+    """The rows of a cache: pair 0's variants, pair 1's, … Rows are read from the disk as they are asked for."""
+
+    def __init__(self, folder: Path, layout: ChunkLayout, with_target: bool = False) -> None:
+        self.folder, self.layout, self.with_target = folder, layout, with_target
+        self._chunks = OpenChunks(folder, 2 * MIXED_CHUNKS)
+
+    def __len__(self) -> int:
+        return self.layout.rows
+
+    def __getitem__(self, row: int) -> LatentPair:
+        chunk = row // (self.layout.chunk_pairs * self.layout.variants)
+        return self._chunks[chunk].row(row - self.layout.rows_of(chunk).start)
+
+    def missing(self) -> list[int]:
+        """The numbers of the chunks that are not there yet."""
+        return [n for n in range(self.layout.chunks) if not chunk_file(self.folder, n).is_file()]
+
+    def latents(self, count: int) -> Tensor:
+        """Some latents of relit pictures, evenly spread, [count, 16, h, w]."""
+        places = torch.linspace(0, len(self) - 1, min(count, len(self))).long().tolist()
+        return torch.stack([self[place].z for place in places])
+
+    def batch(self, rows: Sequence[int]) -> LatentPair:
+        """Stack these rows."""
+        return LatentPair.stacked([self[row] for row in rows])
 
 
 @dataclass(frozen=True)
 class CachedBatches:
-    """A `batches.BatchSource` of cached latents: all of them in a new order for every pass."""
+    """A `batches.BatchSource` of cached latents: all of them in a new order for every pass.
+
+    The chunks are put in a new order, a few of them at a time are opened, and their rows are shuffled together: random
+    enough for training, and whatever the size of the cache, only a few files are read from at a time.
+
+    Attributes:
+        variants: what was encoded, for its names.
+    """
 
     cache: LatentCache
+    variants: VariantRows
     batch_size: int
     seed: int
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> LatentPair:
         """The rows rank, rank + world, … of a step's batch."""
-        return self.cache.batch(self._rows(step)[rank::world])
+        return self.cache.batch(self.rows(step)[rank::world])
 
     def names(self, step: int) -> list[str]:
-        """Which rows of the cache a step's batch is made of."""
-        return [f"row {int(row)} of the latent cache" for row in self._rows(step)]
+        """Which pairs a step's batch is made of."""
+        return [self.variants.name(row) for row in self.rows(step)]
 
-    def _rows(self, step: int) -> Tensor:
+    def rows(self, step: int) -> list[int]:
         """Rows of a step: passes follow one another without a gap, so that no row is left out of any."""
-        places = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        return torch.stack(
-            [self._order(int(place) // len(self.cache))[place % len(self.cache)] for place in places]
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        return [self._row(*divmod(place, len(self.cache))) for place in places]
+
+    def _row(self, number: int, place: int) -> int:
+        """The row at a place of a pass."""
+        for window, chunks in enumerate(self._windows(number)):
+            rows = sum(len(self.cache.layout.rows_of(chunk)) for chunk in chunks)
+            if place < rows:
+                return self._order(number, window)[place]
+            place -= rows
+        raise IndexError(f"A pass has {len(self.cache)} rows.")
+
+    def _windows(self, number: int) -> list[list[int]]:
+        """The chunks of a pass in its order, in groups of about the same size that are shuffled as one."""
+        latest = self._latest
+        if latest.get("pass") != number:
+            chunks = self._shuffled(self.cache.layout.chunks, number)
+            count = -(-len(chunks) // MIXED_CHUNKS)
+            ends = [len(chunks) * window // count for window in range(count + 1)]
+            windows = [chunks[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+            latest.update({"pass": number, "windows": windows})
+        return latest["windows"]
+
+    def _order(self, number: int, window: int) -> list[int]:
+        """The rows of a window in their order."""
+        latest = self._latest
+        if latest.get("window") != (number, window):
+            rows = [
+                row for chunk in self._windows(number)[window] for row in self.cache.layout.rows_of(chunk)
+            ]
+            order = [rows[place] for place in self._shuffled(len(rows), number, window + 1)]
+            latest.update({"window": (number, window), "order": order})
+        return latest["order"]
+
+    @cached_property
+    def _latest(self) -> dict[str, Any]:
+        """The latest pass and window, whose orders are asked for with every row."""
+        return {}
+
+    def _shuffled(self, count: int, number: int, window: int = 0) -> list[int]:
+        """0 … count - 1 in an order that the seed, the pass and the window decide."""
+        seed = (self.seed * 1_000_003 + number) * 65_537 + window
+        return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def open_latent_cache(vae: WanVAE, rows: VariantRows, output: Path, with_target: bool = False) -> LatentCache:
+    """The cache in `output` that was made of the same pairs, VAE and settings, whole or begun; else a new one, empty.
+
+    Args:
+        with_target: keep the targets' pictures, too, which take three times the latents' room.
+
+    Raises:
+        DelitError: if it cannot be written.
+    """
+    settings = _settings(rows) | {"with the targets' pictures": with_target}
+    layout = ChunkLayout(len(rows.dataset), rows.variants, settings["pairs in a chunk"])
+    probe = _probe(vae)
+    for folder, description in _described(output).items():
+        if description["settings"] == settings and _is_near(torch.tensor(description["probe"]), probe):
+            return LatentCache(folder, layout, with_target)
+    description = {"settings": settings, "probe": probe.tolist()}
+    key = hashlib.sha256(json.dumps(description).encode()).hexdigest()[:12]
+    folder = output / f"latents-{key}"
+    with atomic_write(folder / DESCRIPTION_FILE) as temporary:
+        temporary.write_text(json.dumps(description) + "\n")
+    return LatentCache(folder, layout, with_target)
+
+
+def unused_caches(cache: LatentCache) -> list[str]:
+    """What to tell of other caches beside this one: which settings they were made with, and how large they are."""
+    described = _described(cache.folder.parent)
+    own = described.get(cache.folder, {"settings": {}})["settings"]
+    told = []
+    for folder, description in described.items():
+        if folder == cache.folder:
+            continue
+        settings = description["settings"]
+        names = sorted({*settings, *own})
+        differing = [name for name in names if settings.get(name) != own.get(name)] or ["the VAE"]
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        told.append(
+            f"{folder} ({size / 1e9:.1f} GB) holds latents of another state of things ({', '.join(differing)}), which "
+            "this run does not use. Remove it if no other run does."
         )
-
-    def _order(self, number: int) -> Tensor:
-        """The order of a pass."""
-        return torch.randperm(
-            len(self.cache), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        )
+    return told
 
 
-class LatentCache(Dataset[LatentPair]):
-    """All pairs of a data set, `variants` times each, as half floats. Tensors that lie in the cache's file are read
-    from there as they are needed."""
-
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors = tensors
-
-    def __len__(self) -> int:
-        return len(self.tensors["z"])
-
-    def __getitem__(self, index: int) -> LatentPair:
-        envs = self.tensors["env"][self.tensors["lights"][index]].float()
-        env = (envs * self.tensors["gains"][index][..., None, None]).sum(dim=0)
-        if self.tensors["mirrored"][index]:
-            env = env.flip(-1)
-        code = encode_env(env.clamp(max=MAX_RADIANCE)[None])[0]
-        z, z_flat, mask = (self.tensors[name][index].float() for name in ("z", "z_flat", "mask"))
-        target = self.tensors["target"][index] if "target" in self.tensors else None
-        return LatentPair(z, z_flat, mask, code, target)
-
-    def latents(self, count: int) -> Tensor:
-        """Some latents of relit pictures, evenly spread, [count, 16, h, w]."""
-        places = torch.linspace(0, len(self) - 1, min(count, len(self))).long()
-        return self.tensors["z"][places].float()
-
-    def batch(self, indices: Tensor) -> LatentPair:
-        """Stack the examples of these indices."""
-        return LatentPair.stacked([self[int(index)] for index in indices])
-
-
-def build_latent_cache(
-    vae: WanVAE,
-    dataset: Pairs,
-    variants: int,
-    config: AugmentConfig,
-    seed: int,
-    folder: Path,
-    with_target: bool = False,
-) -> LatentCache:
-    """Encode every pair `variants` times: first as it is, then augmented. Kept in `folder` and read from there if
-    it was made from the same pairs, VAE and settings before. `with_target` keeps the targets' pictures, too, which
-    take three times the latents' room."""
-    kind = "latents-with-targets" if with_target else "latents"
-    cache_file = folder / f"{kind}-{_fingerprint(vae, dataset, variants, config, seed)}.pt"
-    if cache_file.is_file():
-        return _open(cache_file)
-    companions = companions_of(dataset)
-    rows: dict[str, list[Tensor]] = {}
-    size = dataset[0].relit.shape[-2:]
-    for index in tqdm(range(len(dataset)), desc="encoding", mininterval=5):
-        _check_size(dataset.records[index], dataset[index], size)
-        among = companions[dataset.records[index].subject]
-        for variant in range(variants):
-            generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 1009 + variant)
-            varied = vary(dataset, index, among, config, generator) if variant else unchanged(dataset, index)
-            row = _encode(vae, varied) | ({"target": as_bytes(varied.target)} if with_target else {})
-            for name, value in row.items():
-                rows.setdefault(name, []).append(value)
-    tensors = {name: torch.stack(values) for name, values in rows.items()}
-    tensors["env"] = torch.stack([dataset.light(index).half() for index in range(len(dataset))])
-    with atomic_write(cache_file) as temporary:
-        torch.save(tensors, temporary)
-    return _open(cache_file)
-
-
-def _open(cache_file: Path) -> LatentCache:
-    return LatentCache(torch.load(cache_file, weights_only=True, mmap=True))
-
-
-def _check_size(record: Record, pair: Pair, size: torch.Size) -> None:
-    """Refuse a pair of another size than the first when it comes up, not when all have been encoded."""
-    height, width = pair.relit.shape[-2:]
-    if (height, width) != size or height % VAE_STRIDE or width % VAE_STRIDE:
-        raise DelitError(
-            f"The pictures of {record.subject}/{record.env} are {width} × {height}, the first pair's {size[1]} × "
-            f"{size[0]}. Training takes pictures of one size, whose sides are multiples of {VAE_STRIDE}: scale or crop "
-            "them."
-        )
-
-
-def _encode(vae: WanVAE, varied: Variant) -> dict[str, Tensor]:
-    """A row of the cache, but for its environments."""
-    device = next(vae.parameters()).device
-    pictures = torch.stack((varied.relit, varied.target)) * 2 - 1
-    with torch.inference_mode():
-        z, z_flat = vae.encode(pictures.to(device)).half().cpu()
-    return {
-        "z": z,
-        "z_flat": z_flat,
-        "mask": F.avg_pool2d(varied.mask, VAE_STRIDE).half(),
-        "lights": varied.lights,
-        "gains": varied.gains,
-        "mirrored": torch.tensor(varied.mirrored),
+def _settings(rows: VariantRows) -> dict[str, Any]:
+    """What two caches must have in common to be one, but for their VAE; by names that a person knows."""
+    augmentation = asdict(rows.config)
+    photography = augmentation.pop("photography")
+    settings = {
+        "format": FORMAT_VERSION,
+        "data": fingerprint_of(rows.dataset),
+        "pairs": len(rows.dataset),
+        "pairs in a chunk": max(1, CHUNK_ROWS // rows.variants),
+        "variants": rows.variants,
+        "seed": rows.seed,
+        "version of the augmentation": VARIANTS_VERSION,
+        **augmentation,
+        **{f"photography: {name}": value for name, value in photography.items()},
     }
+    # As it is when it is read again: tuples are lists there.
+    return json.loads(json.dumps(settings))
 
 
-def _fingerprint(vae: WanVAE, dataset: Pairs, variants: int, config: AugmentConfig, seed: int) -> str:
-    """Changes with anything that changes the latents."""
-    digest = hashlib.sha256(json.dumps([VARIANTS_VERSION, variants, asdict(config), seed]).encode())
-    for index in range(len(dataset)):
-        digest.update(dataset.stamp(index).encode())
-    for parameter in vae.encoder.parameters():
-        digest.update(parameter.detach().float().mean().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _described(output: Path) -> dict[Path, dict[str, Any]]:
+    """All caches of a folder with what their files say of them."""
+    found = {}
+    for file in sorted(output.glob(f"latents-*/{DESCRIPTION_FILE}")):
+        try:
+            description = json.loads(file.read_text())
+            found[file.parent] = {"settings": dict(description["settings"]), "probe": description["probe"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            # Written by something else, or damaged: no cache that could be gone on with.
+            continue
+    return found
+
+
+@torch.inference_mode()
+def _probe(vae: WanVAE) -> Tensor:
+    """The latent of the test card, which tells one VAE from another."""
+    return vae.encode(test_card().to(next(vae.parameters()).device)).float().cpu()
+
+
+def _is_near(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and float((one - other).norm()) <= _SAME_VAE * float(other.norm())

@@ -29,8 +29,9 @@ from delit_models.heads_file import HeadsInfo, LoadedHeads, save_heads, test_car
 from delit_models.pipeline import load_heads_of
 from delit_models.wan_vae import WanVAE
 from training.augment.photography import PhotographyConfig
+from training.augment.rows import VariantRows
 from training.augment.variants import AugmentConfig
-from training.data.pairs import Pairs, SomePairs
+from training.data.pairs import Pairs, SomePairs, fingerprint_of
 from training.data.shards import open_pairs
 from training.data.splits import split_subjects
 from training.evaluation.metrics import Evaluation, evaluate_heads, mean_environment_of, spread
@@ -41,7 +42,8 @@ from training.loop.watch import LossWatch, refuse_bad
 
 from .batches import BatchSource, StepsAhead
 from .drawn import DrawnBatches
-from .latent_cache import CachedBatches, build_latent_cache
+from .encoding import encode_missing
+from .latent_cache import CachedBatches, LatentCache, open_latent_cache, unused_caches
 from .linear_code import LinearCode, fit_linear_code
 from .losses import HeadsLoss
 from .trainer import TrainConfig, Trainer
@@ -163,21 +165,27 @@ def open_data(config: TrainConfig, settings: RunSettings, vae: WanVAE, engine: A
         )
         latents = code.encode(pictures)
     else:
-        # The first process encodes, the others find what it has written.
-        with engine.main_process_first():
-            cache = build_latent_cache(
-                vae,
-                learned,
-                settings.variants,
-                augmentation,
-                config.seed,
-                settings.output,
-                config.lora_rank > 0,
-            )
-        source = CachedBatches(cache, config.batch_size, config.seed)
+        rows = VariantRows(learned, settings.variants, augmentation, config.seed)
+        cache = _filled_cache(rows, settings, vae, engine, config.lora_rank > 0)
+        source = CachedBatches(cache, rows, config.batch_size, config.seed)
         latents = cache.latents(_LOOKED_AT)
-    stamps = hashlib.sha256("".join(learned.stamp(n) for n in range(len(learned))).encode()).hexdigest()
-    return RunData(learned, validated, source, code, latents, mean_environment_of(learned), stamps[:16])
+    return RunData(
+        learned, validated, source, code, latents, mean_environment_of(learned), fingerprint_of(learned)
+    )
+
+
+def _filled_cache(
+    rows: VariantRows, settings: RunSettings, vae: WanVAE, engine: Accelerator, with_target: bool
+) -> LatentCache:
+    """The run's cache of latents, with all that it lacked encoded by all processes together."""
+    # The first process begins the cache, the others find it.
+    with engine.main_process_first():
+        cache = open_latent_cache(vae, rows, settings.output, with_target)
+    if engine.is_main_process:
+        for told in unused_caches(cache):
+            tqdm.write(told)
+    encode_missing(cache, vae, rows, engine.process_index, engine.num_processes, settings.workers)
+    return cache
 
 
 def _sized(picture: Tensor, size: torch.Size) -> Tensor:

@@ -354,12 +354,12 @@ def test_training_holds_no_data_set_in_memory(tmp_path):
         write_chunk(chunk_file(tmp_path, number), [row] * 16, {0: torch.ones(3, 128, 256)})
     megabytes = sum(file.stat().st_size for file in tmp_path.iterdir()) >> 20
     assert megabytes > 150
-    batches = CachedBatches(LatentCache(tmp_path, layout), None, 16, 0)
+    batches = CachedBatches(LatentCache(tmp_path, layout), None, 4, 0)
     batches.batch(0)
     before = {kind: memory(kind) for kind in ("RssAnon", "RssFile")}
     most = dict.fromkeys(before, 0)
-    for step in range(1, 40):
-        assert batches.batch(step).z.shape == (16, 16, 64, 64)
+    for step in range(1, 160):
+        assert batches.batch(step).z.shape == (4, 16, 64, 64)
         most = {kind: max(most[kind], memory(kind) - before[kind]) for kind in before}
     assert most["RssAnon"] < 24 << 10, most
     assert most["RssFile"] < (megabytes * 2 * MIXED_CHUNKS // layout.chunks + 24) << 10, most

@@ -25,7 +25,7 @@ from training.data.pairs import Pair, PairDataset
 from training.data.shards import open_pairs
 from training.data.sphere_pairs import write_sphere_pairs
 from training.evaluation.measure import Evaluator, load_mean_env
-from training.evaluation.metrics import evaluate_heads, mean_environment, psnr
+from training.evaluation.metrics import mean_environment, psnr
 from training.evaluation.tables import PairScores, Summary, group_by, summarise
 from training.make_shards import make_shards
 
@@ -162,8 +162,6 @@ def test_soft_edges_are_compared_in_front_of_their_background():
     scores = Evaluator(pipe, pairs).score(0).scores
     for method in ("input", "flat_vae", "flat", "flat_ceiling"):
         assert scores[method]["psnr"] > 60 and scores[method]["ssim"] > 0.999, method
-    told = evaluate_heads(vae, heads_that_change_nothing, pairs, torch.ones(3, 128, 256))
-    assert min(told.input_psnr, told.flat_psnr, told.flat_psnr_detail, told.ceiling_psnr) > 60
 
 
 def test_without_training_pairs_the_mean_light_is_left_out(monkeypatch, weights, tmp_path, capsys):

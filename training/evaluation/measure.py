@@ -47,12 +47,14 @@ class Evaluator:
     Attributes:
         mean_env: see `load_mean_env`, or None to leave that baseline out.
         lpips: see picture_metrics.load_lpips, or None to leave it out.
+        spheres: whether lights are compared by what they cast on spheres, too.
     """
 
     pipe: DelitPipeline
     pairs: Pairs
     mean_env: Tensor | None = None
     lpips: PerceptualDistance | None = None
+    spheres: bool = True
 
     @torch.inference_mode()
     def run(self, index: int) -> Results:
@@ -83,12 +85,8 @@ class Evaluator:
 
     def score(self, index: int) -> PairScores:
         """Measure one pair by all metrics of `tables.TABLES`. Raises DelitError if its mask is empty."""
+        self.check(self.pairs, index)
         record, pair = self.pairs.records[index], self.pairs[index]
-        if pair.mask.sum() == 0:
-            raise DelitError(
-                f"The mask of {record.subject}/{record.env} is empty, so there is nothing to measure. Run "
-                "python -m training.check_dataset on the data set."
-            )
         results, true_light = self.run(index), rearrange(pair.env, "c h w -> h w c")
         scores = {
             name: compare_pictures(picture, results.truth, pair.mask[None], self.lpips)
@@ -98,8 +96,18 @@ class Evaluator:
                 )
             }
             for name, picture in results.pictures.items()
-        } | {name: compare_lights(light, true_light) for name, light in results.lights.items()}
+        } | {name: compare_lights(light, true_light, self.spheres) for name, light in results.lights.items()}
         return PairScores(record.subject, record.env, record.tone_group, record.light_kind, scores)
+
+    @staticmethod
+    def check(pairs: Pairs, index: int) -> None:
+        """Raise DelitError for a pair that cannot be measured, as its mask is empty."""
+        if pairs[index].mask.sum() == 0:
+            record = pairs.records[index]
+            raise DelitError(
+                f"The mask of {record.subject}/{record.env} is empty, so there is nothing to measure. Run "
+                "python -m training.check_dataset on the data set."
+            )
 
 
 def load_mean_env(data_root: str) -> Tensor | None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from delit_models.color import luminance
-from delit_models.detail_transfer import transfer_detail
-from delit_models.env_codec import decode_env
-from delit_models.heads import DelitHeads
 from delit_models.lat_long import direction_grid, solid_angles
-from delit_models.wan_vae import WanVAE
-from training.augment.variants import target_picture
 from training.data.pairs import Pairs
 from training.heads.losses import DARK, irradiance
 
@@ -37,83 +30,6 @@ def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     squared = (weight * (image - truth).square()).sum(dim=(1, 2, 3))
     mean = squared / (weight.sum(dim=(1, 2, 3)) * truth.shape[1]).clamp(min=1e-8)
     return -10 * torch.log10(mean.clamp(min=1e-12))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Held-out metrics, each the mean over pictures. All PSNR are in dB over RGB inside the subject's mask, against
-    the picture that the heads are trained towards (`training.augment.variants.target_picture`).
-
-    Attributes:
-        flat_psnr: the flat-lit picture as the VAE decodes it.
-        flat_psnr_detail: with detail transfer, which is what a user gets.
-        input_psnr: the untouched relit picture: what doing nothing scores.
-        ceiling_psnr: the true flat-lit picture through the VAE: what perfect heads would score.
-        env_irradiance_error: mean |log2| error in stops of the light on surfaces of all orientations.
-        mean_env_irradiance_error: the same for the training set's mean environment (`mean_environment`).
-        light_direction_error: angle in degrees between the directions that light comes from on the whole.
-        mean_env_direction_error: the same for the training set's mean environment.
-        pictures: how many were measured.
-    """
-
-    flat_psnr: float
-    flat_psnr_detail: float
-    input_psnr: float
-    ceiling_psnr: float
-    env_irradiance_error: float
-    mean_env_irradiance_error: float
-    light_direction_error: float
-    mean_env_direction_error: float
-    pictures: int
-
-    def rounded(self) -> dict[str, float]:
-        return {name: round(value, 3) for name, value in asdict(self).items()}
-
-
-@torch.inference_mode()
-def evaluate_heads(
-    vae: WanVAE,
-    heads: DelitHeads,
-    pairs: Pairs,
-    mean_env: Tensor,
-    limit: int | None = None,
-    flat_vae: WanVAE | None = None,
-) -> Evaluation:
-    """Run heads on held-out pairs, spread evenly over the set, and measure.
-
-    Args:
-        flat_vae: what decodes flat-lit latents, where it is not `vae` (DelitPipeline).
-        mean_env: what to compare the light with, [3, 128, 256]: see `mean_environment_of`.
-        limit: measure on so many pairs at the most.
-    """
-    device = next(vae.parameters()).device
-    count = min(len(pairs), limit or len(pairs))
-    sums: dict[str, float] = {}
-    for index in spread(len(pairs), count):
-        pair = pairs[index]
-        target = target_picture(pair)
-        relit, flat, mask, env = (x[None].to(device) for x in (pair.relit, target, pair.mask, pair.env))
-        z = vae.encode(relit * 2 - 1)
-        z_flat, env_code, _ = heads(z)
-        decoder = flat_vae or vae
-        made, reconstruction, ceiling = (
-            (way.decode(latent).clamp(-1, 1) + 1) / 2
-            for way, latent in ((decoder, z_flat), (vae, z), (decoder, vae.encode(flat * 2 - 1)))
-        )
-        light = decode_env(env_code)
-        scores = {
-            "flat_psnr": psnr(made, flat, mask),
-            "flat_psnr_detail": psnr(transfer_detail(relit, reconstruction, made), flat, mask),
-            "input_psnr": psnr(relit, flat, mask),
-            "ceiling_psnr": psnr(ceiling, flat, mask),
-        }
-        for name, guess in (("env", light), ("mean_env", mean_env[None].to(device))):
-            scores[f"{name}_irradiance_error"] = irradiance_error(guess, env)
-        scores["light_direction_error"] = direction_error(light, env)
-        scores["mean_env_direction_error"] = direction_error(mean_env[None].to(device), env)
-        for name, value in scores.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-    return Evaluation(**{name: total / count for name, total in sums.items()}, pictures=count)
 
 
 def spread(length: int, count: int) -> list[int]:

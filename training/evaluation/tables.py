@@ -153,6 +153,20 @@ TABLES = (
 )
 
 
+HEADLINES = (
+    "input.psnr",
+    "flat.psnr",
+    "flat.si_psnr",
+    "flat.shading_left",
+    "flat_ceiling.psnr",
+    "mean_env.irradiance_error",
+    "env.irradiance_error",
+    "mean_env.net_direction",
+    "env.net_direction",
+)
+"""The figures that tell most, each as `method.metric`."""
+
+
 def summarise(pairs: Sequence[PairScores]) -> dict[str, dict[str, Summary]]:
     """Method → metric → mean and median over the pairs. A metric that no pair has is left out."""
     summary: dict[str, dict[str, Summary]] = {}

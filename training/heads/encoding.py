@@ -66,13 +66,13 @@ def _encode_chunks(
                 if not file.is_file():
                     _check_size(rows.name(row), variant, size)
                     target = {"target": as_bytes(variant.target)} if cache.with_target else {}
-                    encoded.append(_encode(vae, variant) | target)
+                    encoded.append(encode_variant(vae, variant) | target)
             if not file.is_file():
                 shining = {int(light) for row in encoded for light in row["lights"]}
                 write_chunk(file, encoded, {pair: rows.dataset.light(pair) for pair in shining})
 
 
-def _encode(vae: WanVAE, variant: Variant) -> dict[str, Tensor]:
+def encode_variant(vae: WanVAE, variant: Variant) -> dict[str, Tensor]:
     """A row of the cache, but for its environments."""
     device = next(vae.parameters()).device
     pictures = torch.stack((variant.relit, variant.target)) * 2 - 1

@@ -26,7 +26,7 @@ from delit_models.decoder_lora import with_lora
 from delit_models.errors import DelitError
 from delit_models.heads import DelitConfig, DelitHeads, grown_heads
 from delit_models.heads_file import HeadsInfo, LoadedHeads, save_heads, test_card
-from delit_models.pipeline import load_heads_of
+from delit_models.pipeline import DelitPipeline, load_heads_of
 from delit_models.wan_vae import WanVAE
 from training.augment.photography import PhotographyConfig
 from training.augment.rows import VariantRows
@@ -34,7 +34,7 @@ from training.augment.variants import AugmentConfig
 from training.data.pairs import Pairs, SomePairs, fingerprint_of
 from training.data.shards import open_pairs
 from training.data.splits import split_subjects
-from training.evaluation.metrics import Evaluation, evaluate_heads, mean_environment_of, spread
+from training.evaluation.metrics import mean_environment_of, spread
 from training.loop.checkpoints import load_checkpoint, save_checkpoint
 from training.loop.log import RunLog
 from training.loop.stopping import StopRequest
@@ -47,6 +47,7 @@ from .latent_cache import CachedBatches, LatentCache, open_latent_cache, unused_
 from .linear_code import LinearCode, fit_linear_code
 from .losses import HeadsLoss
 from .trainer import TrainConfig, Trainer
+from .validation import Validation, headlines, score
 
 if TYPE_CHECKING:
     from .lora import LoraDecoder
@@ -56,8 +57,6 @@ HEADS_FILE, LAST_HEADS_FILE = "delit_heads.safetensors", "delit_heads_last.safet
 _LOOKED_AT = 48
 # Steps between two looks at the loss, each of which waits for the device.
 _LOOK_EVERY = 20
-# What a stop of light error weighs against a decibel of the picture, where the best heads are chosen.
-_DECIBELS_A_STOP = 4.0
 
 
 @dataclass(frozen=True)
@@ -245,6 +244,7 @@ class _Run:
             "photographed": settings.photographed,
             "latent_variants": settings.variants,
         }
+        self.validation = Validation(data.validated, data.learned, data.mean_env, settings.validation_pairs)
         self.best = -math.inf
         self.saved = time.monotonic()
         level = 1 - trainer.schedule.cool_down
@@ -335,29 +335,27 @@ class _Run:
         self.engine.wait_for_everyone()
 
     def validate(self, log: RunLog) -> None:
-        """Measure the averaged heads on the validation pairs, and write them."""
+        """Measure the averaged heads on the validation pairs, show a few, and write the heads."""
         if not self.engine.is_main_process:
             return
-        metrics: dict[str, float] = {}
-        score = math.inf
-        if len(self.data.validated):
-            found = self._measure()
-            metrics, score = (
-                found.rounded(),
-                found.flat_psnr_detail - _DECIBELS_A_STOP * found.env_irradiance_error,
-            )
+        pipe = self._pipeline()
+        found = self.validation.measure(pipe)
+        log.numbers("validation", self.trainer.step, found)
+        for name, picture in self.validation.pictures(pipe):
+            log.picture(name, self.trainer.step, picture)
+        metrics = headlines(found)
+        if metrics:
             tqdm.write(f"step {self.trainer.step}: {json.dumps(metrics)}")
-            log.numbers("validation", self.trainer.step, metrics)
         self._write_heads(LAST_HEADS_FILE, metrics)
-        if score >= self.best:
-            self.best = score
+        reached = score(found) if found else math.inf
+        if reached >= self.best:
+            self.best = reached
             self._write_heads(HEADS_FILE, metrics)
 
-    def _measure(self) -> Evaluation:
+    def _pipeline(self) -> DelitPipeline:
+        """What a user of the averaged heads gets."""
         heads, lora = self.trainer.averaged_heads(), self.trainer.averaged_lora()
-        flat_vae = None if lora is None else with_lora(self.vae, lora)
-        limit = self.settings.validation_pairs
-        return evaluate_heads(self.vae, heads, self.data.validated, self.data.mean_env, limit, flat_vae)
+        return DelitPipeline(self.vae, heads, flat_vae=None if lora is None else with_lora(self.vae, lora))
 
     def _write_heads(self, name: str, metrics: dict[str, float]) -> None:
         settings, config = self.settings, self.trainer.config

@@ -136,7 +136,7 @@ def main() -> None:
     print(f"{arguments.size} x {arguments.size}")
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory(prefix="delit-benchmark-") as folder:
-        write_sphere_pairs(Path(folder, "data"), train_subjects=2, size=arguments.size)
+        write_sphere_pairs(Path(folder, "data"), train_subjects=1, size=arguments.size)
         pairs = PairDataset(Path(folder, "data"), "train")
         pictures = torch.stack([pairs[number].relit for number in range(len(pairs))]) * 2 - 1
         code = fit_linear_code(load_wan_vae(EMBEDDED_VAE), pictures)

@@ -7,6 +7,8 @@ import logging
 import sys
 from collections.abc import Callable
 
+import torch
+
 from delit_models.errors import DelitError
 
 
@@ -21,3 +23,14 @@ def run_command(command: Callable[[argparse.Namespace], None], arguments: argpar
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device, or the best there is. Raises DelitError if it is not there."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DelitError(f"The device {name} cannot be used ({reason}). Try --device cpu.") from error
+    return device

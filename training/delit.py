@@ -16,7 +16,6 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-import torch
 from tqdm import tqdm
 
 from delit_models.coding import SRGB, Coding
@@ -28,7 +27,7 @@ from delit_models.stages import EnvPooling
 from .batch.jobs import find_jobs
 from .batch.pictures import DEPTHS, Results, check_options, delit_frames
 from .batch.videos import delit_video
-from .command_line import run_command
+from .command_line import choose_device, run_command
 
 
 def delit(arguments: argparse.Namespace) -> None:
@@ -47,7 +46,7 @@ def delit(arguments: argparse.Namespace) -> None:
     jobs = find_jobs(Path(arguments.source), None if arguments.mask is None else Path(arguments.mask))
     for job in jobs:
         check_options(job, options, results)
-    pipe = DelitPipeline.load(arguments.vae, arguments.heads, arguments.device)
+    pipe = DelitPipeline.load(arguments.vae, arguments.heads, choose_device(arguments.device))
     frames = sum(len(job.files) for job in jobs)
     with tqdm(total=frames, desc="delit", unit="file", disable=frames == 1) as bar:
         for job in jobs:
@@ -91,7 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--env_pooling", default="shot", choices=get_args(EnvPooling),
         help="of videos: one environment map for the shot, or one a frame, smoothed over time (%(default)s)")
     add("--overwrite", action="store_true", help="do again what is done already")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute (%(default)s)")
+    add("--device", help="cpu, cuda, cuda:1, mps… (cuda if there is one, else cpu)")
     # fmt: on
     return parser.parse_args()
 

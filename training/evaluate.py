@@ -30,8 +30,7 @@ from training.evaluation.picture_metrics import LPIPS_NETS, PerceptualDistance, 
 from training.evaluation.report import About, write_csv, write_json
 from training.evaluation.tables import TABLES, PairScores, Table, summarise
 
-from .command_line import run_command
-from .load_wan_vae import choose_device
+from .command_line import choose_device, run_command
 
 EMBEDDED = "embedded"
 

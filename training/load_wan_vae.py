@@ -14,10 +14,12 @@ from delit_models.checkpoint import load_wan_vae
 from delit_models.errors import DelitError
 from delit_models.wan_vae import SPATIAL_FACTOR, WanVAE
 
+from .command_line import choose_device, run_command
+
 TEST_CLIP = (1, 3, 5, 512, 512)
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.load_wan_vae",
         description="Load a Wan 2.1 VAE (any width and layout) and say whether it works.",
@@ -37,25 +39,19 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def choose_device(name: str | None) -> torch.device:
-    """The named device, or the best there is. Raises DelitError if it is not there."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DelitError(f"The device {name} cannot be used ({reason}). Try --device cpu.") from error
-    return device
-
-
 @torch.inference_mode()
 def test_vae(vae: WanVAE, device: torch.device) -> None:
-    """Encode and decode a random clip and print the shapes. Raises DelitError if the result is not finite."""
+    """Encode and decode a random clip and print the shapes. Raises DelitError if the result is not finite, or if there
+    is too little memory."""
     clip = torch.rand(TEST_CLIP, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
-    latent = vae.encode(clip)
-    print(f"Encode: {list(clip.shape)} -> {list(latent.shape)}")
-    decoded = vae.decode(latent)
-    print(f"Decode: {list(latent.shape)} -> {list(decoded.shape)}")
+    try:
+        latent = vae.encode(clip)
+        print(f"Encode: {list(clip.shape)} -> {list(latent.shape)}")
+        decoded = vae.decode(latent)
+        print(f"Decode: {list(latent.shape)} -> {list(decoded.shape)}")
+    except (RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DelitError(f"The clip cannot be computed on {device} ({reason}). Try --device cpu.") from error
     if decoded.shape != clip.shape or not (latent.isfinite().all() and decoded.isfinite().all()):
         raise DelitError(
             "The VAE's output is not finite or of another size: its weights are damaged. Fetch them again."
@@ -78,17 +74,6 @@ def run(arguments: argparse.Namespace) -> None:
         print("✓ VAE test passed")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status. Failures are one line on stderr."""
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    try:
-        run(parse_arguments(arguments))
-    except (DelitError, OSError, RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"Error: {reason}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    run_command(run, parse_arguments())

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
 from delit_models.json_text import read_json
-from training.data.pairs import LINEAR_FILE, PAIR_FILES, read_entries
+from training.data.index import INDEX_FILE, PAIR_FILES
+from training.data.pairs import LINEAR_FILE, read_entries
 
 from .command_line import run_command
 
@@ -50,7 +51,7 @@ def make_shards(
     # Several workers end in any order; the names of subject and light do not depend on it.
     entries = sorted(read_entries(data_root), key=lambda entry: (entry["subject"], entry["env"]))
     if not entries:
-        raise DelitError(f"{data_root / 'index.jsonl'} lists no pair.")
+        raise DelitError(f"{data_root / INDEX_FILE} lists no pair.")
     shards: dict[str, dict[str, int]] = {}
     with _new_folder(output) as folder, tqdm(total=len(entries), unit="pair", mininterval=1) as progress:
         for split in sorted({entry["split"] for entry in entries}):

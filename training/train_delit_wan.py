@@ -16,7 +16,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from .command_line import run_command
+from .command_line import choose_device, run_command
 from .heads.run import RunSettings, train_heads
 from .heads.trainer import TrainConfig
 
@@ -49,6 +49,8 @@ def train(arguments: argparse.Namespace) -> None:
         name=arguments.name,
         licence=arguments.licence,
     )
+    if arguments.device:
+        choose_device(arguments.device)
     engine = Accelerator(mixed_precision=arguments.mixed_precision, cpu=arguments.device == "cpu")
     print(f"The heads are in {train_heads(config, settings, engine)}")
 
@@ -164,7 +166,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         choices=("no", "bf16", "fp16"),
         default="no",
         help="precision of the heads while training; losses and weights stay float32. bf16 is faster where the "
-        "processor or GPU has units for it, and much slower where it has not (%(default)s)",
+        "processor or GPU has units for it, and much slower where it has not: python -m benchmarks.training times both "
+        "on a processor (%(default)s)",
     )
 
 

@@ -28,7 +28,7 @@ from training.evaluation.metrics import psnr
 from training.loop.average import Average
 from training.vae.patch_code import PatchCode, prepare_decoder, set_linear_encoder
 
-from .command_line import run_command
+from .command_line import choose_device, run_command
 
 EMA_DECAY = 0.995
 SCALES = (0.6, 1.4)
@@ -161,7 +161,7 @@ def train(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
     )  # fmt: skip
     test_pictures = load_pictures(arguments.data_root, "test")[:: arguments.test_every]
-    trainer = Trainer(config, load_pictures(arguments.data_root, "train"), torch.device(arguments.device))
+    trainer = Trainer(config, load_pictures(arguments.data_root, "train"), choose_device(arguments.device))
     state_file = Path(arguments.output).with_suffix(".training.pt")
     if state_file.is_file():
         trainer.load_state(torch.load(state_file, weights_only=True))
@@ -219,7 +219,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes")
     parser.add_argument("--save_every", type=int, default=500, help="steps between saves")
     parser.add_argument("--test_every", type=int, default=8, help="measure on every n-th held-out picture")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps… (cuda if there is one, else cpu)")
     parser.add_argument("--seed", type=int, default=default.seed)
     return parser.parse_args()
 

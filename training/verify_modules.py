@@ -26,7 +26,7 @@ import torch
 from delit_models.errors import DelitError
 
 from .bug_report import report
-from .load_wan_vae import choose_device
+from .command_line import choose_device
 
 # All that training.* and delit_models import, but for training.synth, which GENERATOR_PACKAGES are for. torchvision has
 # the networks that training.evaluate's LPIPS compares by.

@@ -222,5 +222,5 @@ def test_the_command_fails_with_one_line(tmp_path: Path, device: str) -> None:
     done = _run("--checkpoint", str(tmp_path / "missing.safetensors"), "--test", "--device", device)
     assert done.returncode != 0
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("Error: ")
+    assert done.stderr.startswith("✗ ")
     assert ("There is no file" if device == "cpu" else "The device nonsense") in done.stderr

@@ -23,7 +23,8 @@ from tests.unit.patch_means import PatchMeans
 from training.augment.photography import PhotographyConfig
 from training.augment.rows import VariantRows
 from training.augment.variants import AugmentConfig, target_picture
-from training.data.pairs import PAIR_FILES, Pair, PairDataset, PairRecord, Pairs
+from training.data.index import PAIR_FILES
+from training.data.pairs import Pair, PairDataset, PairRecord, Pairs
 from training.data.sphere_pairs import write_sphere_pairs
 from training.heads import latent_cache
 from training.heads.encoding import encode_missing

@@ -13,7 +13,7 @@ import torch
 from delit_models.color import linear_to_srgb, srgb_to_linear
 from training.augment.variants import target_picture
 from training.data.check import check_folder
-from training.data.pairs import PAIR_FILES
+from training.data.index import PAIR_FILES
 from training.data.shards import open_pairs
 from training.make_shards import make_shards
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
 
 from delit_models import heads_file
 from delit_models.checkpoint import save_wan_vae
@@ -71,7 +72,10 @@ def test_heads_learn_and_what_was_trained_is_what_is_used(data_set, tmp_path, ca
     z = torch.randn(1, 16, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(pipe.heads(z).z_flat, loaded.heads(z).z_flat)
-    assert any((tmp_path / "log").iterdir())
+    events = EventAccumulator(str(tmp_path / "log"), size_guidance={IMAGES: 0})
+    events.Reload()
+    assert {"loss/all"} <= {*events.Tags()["scalars"]}
+    assert "training/sphere0_left" in events.Tags()["images"]
 
 
 @pytest.mark.parametrize("lora", [(), ("--lora_rank", 2, "--decoder_every", 3)], ids=["heads", "lora"])

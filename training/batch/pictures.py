@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from delit_models.coding import SRGB, open_source, plate_exposure, to_rec709
@@ -19,6 +17,7 @@ from delit_models.image_files import read_image, write_image
 from delit_models.pipeline import DelitOptions, DelitPipeline
 from delit_models.plate_files import PlateHeader, frame_number, read_plate, write_plate
 from delit_models.video.files import VideoFile
+from training.data.tiles import to_height
 
 from .jobs import Job
 
@@ -175,14 +174,7 @@ def side_by_side(picture: Tensor, flat: Tensor, preview: Tensor) -> Tensor:
     columns = (
         x.expand(*x.shape[:2], 3) if x.shape[-1] == 1 else x[..., :3] for x in (picture, flat, preview)
     )
-    return torch.cat([_to_height(column, height) for column in columns], dim=1)
-
-
-def _to_height(image: Tensor, height: int) -> Tensor:
-    width = round(image.shape[1] * height / image.shape[0])
-    x = rearrange(image, "h w c -> 1 c h w")
-    resized = F.interpolate(x, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-    return rearrange(resized, "1 c h w -> h w c").clamp(0, 1)
+    return torch.cat([to_height(column, height) for column in columns], dim=1)
 
 
 def _read_mask(path: Path) -> Tensor:

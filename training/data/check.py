@@ -18,15 +18,13 @@ from delit_models.env_map_files import read_env_map
 from delit_models.errors import DelitError
 from delit_models.image_files import read_image
 from delit_models.images import MIN_SIDE, VAE_STRIDE
-from delit_models.json_text import parse_json
 from delit_models.lat_long import direction_grid, resample_env
 from delit_models.oiio_files import HDR_FORMATS, read_pixels
 from training.heads.losses import ENV_HEIGHT, ENV_WIDTH, NORMALS_HEIGHT, irradiance
 
-from .pairs import PAIR_FILES, index_lines
+from .index import INDEX_FILE, PAIR_FILES, index_lines
 from .truth_check import TRUTH_FILES, TruthCheck, check_truth
 
-REQUIRED = ("subject", "env", "split", *PAIR_FILES)
 SPLITS = ("train", "test")
 SMALLEST_SUBJECT = 0.01
 """Share of the picture that a mask must cover for a subject to be there."""
@@ -83,47 +81,31 @@ def name_of(record: dict) -> str:
 
 def read_records(root: Path) -> tuple[list[dict], list[Finding]]:
     """The index's usable lines, and what is wrong with the others."""
-    index = root / "index.jsonl"
-    if not index.is_file() and any(root.glob("*.tar")):
+    if not (root / INDEX_FILE).is_file() and any(root.glob("*.tar")):
         raise DelitError(
-            f"{root} holds shards, and no index.jsonl. Check the data set folder before packing it: "
+            f"{root} holds shards, and no {INDEX_FILE}. Check the data set folder before packing it: "
             "python -m training.check_dataset FOLDER; what training.make_shards then packs is the same, byte for byte."
-        )
-    if not index.is_file():
-        raise DelitError(
-            f"{root} is no data set: it has no index.jsonl. Give the folder that holds it, or make a data set with "
-            "training.generate_toy_dataset."
         )
     records: list[dict] = []
     findings: list[Finding] = []
     names: set[str] = set()
-    for number, line in index_lines(index):
-        problem, record = _read_line(line)
-        if not problem and name_of(record) in names:
-            problem = f"{name_of(record)} is listed twice; remove one of the lines"
+    for line in index_lines(root):
+        problem = line.problem or _problem_of(line.entry, names)
         if problem:
-            findings.append(Finding(f"index.jsonl line {number}", problem))
+            findings.append(Finding(f"{INDEX_FILE} line {line.number}", problem))
         else:
-            records.append(record)
-            names.add(name_of(record))
+            records.append(line.entry)
+            names.add(name_of(line.entry))
     if not records and not findings:
-        findings.append(Finding("index.jsonl", "it lists no pair"))
+        findings.append(Finding(INDEX_FILE, "it lists no pair"))
     return records, findings
 
 
-def _read_line(line: str) -> tuple[str, dict]:
-    try:
-        record = parse_json(line)
-    except ValueError:
-        return "it is no JSON; remove or repair the line", {}
-    if not isinstance(record, dict):
-        return "it is no JSON object; a line is {" + ", ".join(f'"{key}": …' for key in REQUIRED) + "}", {}
-    missing = [key for key in REQUIRED if not isinstance(record.get(key), str)]
-    if missing:
-        return f"it does not say {', '.join(missing)}", {}
+def _problem_of(record: dict, names: set[str]) -> str:
+    """What is wrong with a line that can be read, after lines of pairs of these names."""
     if record["split"] not in SPLITS:
-        return f"its split is “{record['split']}”; it must be one of {', '.join(SPLITS)}", {}
-    return "", record
+        return f"its split is “{record['split']}”; it must be one of {', '.join(SPLITS)}"
+    return f"{name_of(record)} is listed twice; remove one of the lines" if name_of(record) in names else ""
 
 
 class PairChecker:

@@ -10,9 +10,9 @@ import hashlib
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, count
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -26,17 +26,15 @@ from delit_models.env_map_files import read_env_map
 from delit_models.errors import DelitError
 from delit_models.heads import ENV_HEIGHT, ENV_WIDTH
 from delit_models.image_files import read_image
-from delit_models.json_text import parse_json
 from delit_models.lat_long import resample_env
 from delit_models.oiio_files import existing_file, read_pixels
+
+from .index import INDEX_FILE, PAIR_FILES, index_lines
 
 Split = Literal["train", "test"]
 UNKNOWN = "unknown"
 # Files kept as they were read: about 100 MB of pictures of 256 × 256.
 _KEPT_FILES = 512
-_LONGEST_LINE = 1_000_000
-PAIR_FILES = ("relit", "flat", "mask", "env_map")
-"""The fields of an index line that name files."""
 LINEAR_FILE = "relit_linear"
 """The field that names one more, where a data set keeps pictures that are not clipped."""
 
@@ -94,7 +92,7 @@ def read_index(data_root: str | Path, split: Split) -> list[PairRecord]:
     root = Path(data_root)
     records = [_record(root, entry) for entry in read_entries(root) if entry["split"] == split]
     if not records:
-        raise DelitError(f"{root / 'index.jsonl'} lists no pair of the “{split}” split.")
+        raise DelitError(f"{root / INDEX_FILE} lists no pair of the “{split}” split.")
     return records
 
 
@@ -103,48 +101,13 @@ def read_entries(data_root: str | Path) -> list[dict]:
 
     Raises DelitError if the folder or its index is missing or damaged.
     """
-    index = Path(data_root) / "index.jsonl"
-    if not index.is_file():
-        raise DelitError(
-            f"{data_root} is no data set: it has no index.jsonl. Make one with training.generate_toy_dataset."
-        )
     entries = []
-    for number, line in index_lines(index):
-        try:
-            entry = parse_json(line)
-            for key in ("subject", "env", "split", *PAIR_FILES):
-                if not isinstance(entry[key], str):
-                    raise ValueError(f"{key} is no text")
-            entries.append(entry)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DelitError(
-                f"Line {number} of {index} cannot be read ({error!r}). Remove or repair it."
-            ) from error
+    for line in index_lines(data_root):
+        if line.problem:
+            index = Path(data_root) / INDEX_FILE
+            raise DelitError(f"Line {line.number} of {index} cannot be read: {line.problem}.")
+        entries.append(line.entry)
     return entries
-
-
-def index_lines(index: Path) -> Iterator[tuple[int, str]]:
-    """The lines of an index with their numbers from 1, one in memory at a time.
-
-    Raises DelitError for a file that cannot be read as text, or a line longer than any pair's.
-    """
-    try:
-        with index.open("rb") as file:
-            for number in count(1):
-                line = file.readline(_LONGEST_LINE + 1)
-                if not line:
-                    return
-                if len(line) > _LONGEST_LINE:
-                    raise DelitError(
-                        f"Line {number} of {index} is over {_LONGEST_LINE:,} bytes long: the file is damaged."
-                    )
-                yield number, line.decode().rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DelitError(
-            f"Line {number} of {index} is no text in UTF-8 ({error.reason}). Repair or remove it."
-        ) from error
-    except OSError as error:
-        raise DelitError(f"{index} cannot be read: {error.strerror or error}.") from error
 
 
 def _record(root: Path, entry: dict) -> PairRecord:

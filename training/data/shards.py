@@ -21,6 +21,7 @@ from torch import Tensor
 from delit_models.errors import DelitError
 from delit_models.json_text import parse_json, read_json
 
+from .index import INDEX_FILE
 from .pairs import (
     LINEAR_FILE,
     JoinedPairs,
@@ -76,7 +77,7 @@ def open_pairs(data_root: str | Path | Sequence[str | Path], split: Split) -> Pa
         roots = [open_pairs(root, split) for root in data_root]
         return roots[0] if len(roots) == 1 else JoinedPairs(roots)
     root = Path(data_root)
-    if not (root / "index.jsonl").is_file() and any(root.glob("*.tar")):
+    if not (root / INDEX_FILE).is_file() and any(root.glob("*.tar")):
         return ShardDataset(root, split)
     return PairDataset(root, split)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from delit_models.color import auto_exposure, tone_map
 from delit_models.lat_long import resample_env
 from training.data.pairs import Pair
+from training.data.tiles import to_height
 
 from .measure import Results
 from .spheres import SPHERES, render_spheres, sphere_picture
@@ -28,8 +29,9 @@ def example_picture(results: Results, pair: Pair) -> Tensor:
     truth = rearrange(pair.env, "c h w -> h w c")
     exposure = float(auto_exposure(truth))
     lights = torch.cat([light_strip(light, exposure) for light in (results.lights["env"], truth)])
-    pictures = [_to_height(x[0]) for x in (results.pictures["input"], results.pictures["flat"])]
-    return torch.cat([*pictures, _to_height(results.truth[0]), lights], dim=1)
+    pictures = (results.pictures["input"], results.pictures["flat"], results.truth)
+    row = [to_height(rearrange(x, "1 c h w -> h w c").cpu(), PICTURE_HEIGHT) for x in pictures]
+    return torch.cat([*row, lights], dim=1)
 
 
 def light_strip(env: Tensor, exposure: float) -> Tensor:
@@ -45,11 +47,3 @@ def _sphere_tile(pixels: Tensor) -> Tensor:
     picture = rearrange(sphere_picture(pixels), "h w c -> 1 c h w")
     enlarged = F.interpolate(picture, scale_factor=_SPHERE_SCALE, mode="bilinear")
     return rearrange(F.pad(enlarged, 4 * (_SPHERE_MARGIN,)), "1 c h w -> h w c")
-
-
-def _to_height(picture: Tensor) -> Tensor:
-    """[3, H, W] → [256, W', 3]."""
-    height, width = picture.shape[-2:]
-    size = (PICTURE_HEIGHT, round(width * PICTURE_HEIGHT / height))
-    resized = F.interpolate(picture[None].cpu(), size=size, mode="bilinear", antialias=True)
-    return rearrange(resized, "1 c h w -> h w c").clamp(0, 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
+from training.data.index import INDEX_FILE, index_lines
 from training.synth.light.light_stage import FEWEST_LIGHTS
 from training.synth.light.lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR
 from training.synth.render.truth import TRUTH_CONVENTIONS
@@ -169,19 +170,15 @@ def capture_of_subject(config: DatasetConfig, index: int) -> Path:
 
 def read_index(output_dir: Path) -> list[dict]:
     """The records of index.jsonl, whole lines only; empty when there is no index."""
-    path = output_dir / "index.jsonl"
-    if not path.exists():
+    if not (output_dir / INDEX_FILE).exists():
         return []
-    records = []
-    for line in path.read_text().split("\n"):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            if line.strip():
-                logger.warning(
-                    "%s has a broken line, left by an interrupted run; its sample is made again.", path
-                )
-    return records
+    lines = list(index_lines(output_dir))
+    if any(line.problem for line in lines):
+        logger.warning(
+            "%s has a broken line, left by an interrupted run; its sample is made again.",
+            output_dir / INDEX_FILE,
+        )
+    return [line.entry for line in lines if not line.problem]
 
 
 def files_are_there(output_dir: Path, record: dict) -> bool:
@@ -196,7 +193,7 @@ def repair_index(output_dir: Path) -> set[tuple[str, str]]:
     for record in records:
         if files_are_there(output_dir, record):
             kept[record["subject"], record["env"]] = record
-    path = output_dir / "index.jsonl"
+    path = output_dir / INDEX_FILE
     text = "".join(json.dumps(record) + "\n" for record in kept.values())
     if path.exists() and path.read_text() != text:
         with atomic_write(path) as temporary:
@@ -206,7 +203,7 @@ def repair_index(output_dir: Path) -> set[tuple[str, str]]:
 
 def append_index(output_dir: Path, records: list[dict]) -> None:
     """Adds whole lines to the index, in one write."""
-    with open(output_dir / "index.jsonl", "a") as file:
+    with open(output_dir / INDEX_FILE, "a") as file:
         file.write("".join(json.dumps(record) + "\n" for record in records))
         file.flush()
         os.fsync(file.fileno())

@@ -23,7 +23,7 @@ from training.command_line import run_command
 from training.data.pairs import PairDataset
 from training.data.shards import ShardDataset, open_pairs
 from training.make_shards import make_shards
-from training.train_wan_vae import load_pictures
+from training.vae.run import load_pictures
 
 SIZE = 64
 
@@ -249,7 +249,7 @@ def test_a_pair_of_another_shard_has_another_stamp(shards, keeps_time):
 
 
 def test_the_vaes_training_takes_shards(data_set, shards):
-    folder, packed = (load_pictures(str(root), "train") for root in (data_set, shards))
+    folder, packed = (load_pictures(open_pairs(root, "train")) for root in (data_set, shards))
     assert folder.shape == packed.shape == (6 + 3, 3, SIZE, SIZE)
     assert folder.float().sum() == packed.float().sum()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,9 @@ from training.data.pairs import PairDataset, read_index
 from training.data.shards import open_pairs
 from training.evaluation.metrics import direction_error, psnr
 from training.heads.losses import irradiance
+from training.vae.decoder import DecoderTrainer
 from training.vae.patch_code import PatchCode, prepare_decoder, set_linear_encoder
+from training.vae.run import load_pictures
 
 SIZE = 64
 
@@ -64,7 +68,7 @@ def data_set(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(data_set) -> torch.Tensor:
-    return train_wan_vae.load_pictures(str(data_set), "train").float() / 127.5 - 1
+    return load_pictures(open_pairs(data_set, "train")).float() / 127.5 - 1
 
 
 @pytest.fixture(scope="session")
@@ -181,6 +185,45 @@ def test_the_decoder_learns_and_goes_on(data_set, tmp_path, monkeypatch, capsys)
     assert "Going on from step 6" in second
     before, after = (float(text.split("held-out PSNR ")[1].split()[0]) for text in (first, second))
     assert after > before + 0.5
+
+
+def test_a_resumed_decoder_is_that_of_the_unbroken_run(data_set, tmp_path, monkeypatch, capsys):
+    """Bit for bit, the average included; the first part is stopped as by Ctrl-C."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    common = ("--data_root", data_set, "--crop", 32, "--batch_size", 2, "--device", "cpu", "--steps", 6)
+    run(train_wan_vae, monkeypatch, *common, "--output", tmp_path / "whole.safetensors")
+    step, asked = DecoderTrainer.train_step, []
+
+    def stopping_step(self):
+        if self.step == 2 and not asked:
+            asked.append(self.step)
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DecoderTrainer, "train_step", stopping_step)
+        run(train_wan_vae, patched, *common, "--output", tmp_path / "broken.safetensors")
+    assert "Stopped after step 3" in capsys.readouterr().out
+    with pytest.raises(DelitError, match=r"batch_size was 2, is 4"):
+        run(
+            train_wan_vae,
+            monkeypatch,
+            *common,
+            "--output",
+            tmp_path / "broken.safetensors",
+            "--batch_size",
+            4,
+        )
+    run(train_wan_vae, monkeypatch, *common, "--output", tmp_path / "broken.safetensors")
+    torch.set_num_threads(threads)
+    whole, broken = (
+        torch.load(tmp_path / f"{name}.training" / "checkpoint.pt", weights_only=True)["state"]
+        for name in ("whole", "broken")
+    )
+    assert whole["step"] == broken["step"] == 6
+    for part in (lambda state: state["vae"], lambda state: state["average"]["weights"]):
+        assert all(torch.equal(part(broken)[key], tensor) for key, tensor in part(whole).items())
 
 
 def test_data_sets_are_joined(data_set):

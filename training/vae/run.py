@@ -1,0 +1,138 @@
+"""A narrow VAE from pictures to its file: what `training.train_wan_vae` does, on the heads' loop.
+
+Beside the VAE's file P.safetensors, in P.training/: the checkpoints that a run goes on from, and curves under `log/`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from delit_models.checkpoint import save_wan_vae
+from delit_models.wan_vae import WanVAE
+from training.data.pairs import Pairs, fingerprint_of
+from training.data.shards import open_pairs
+from training.evaluation.metrics import psnr
+from training.loop.checkpoints import LAST, load_checkpoint, save_checkpoint
+from training.loop.log import RunLog
+from training.loop.stopping import StopRequest
+from training.loop.watch import LossWatch, refuse_bad
+
+from .decoder import DecoderConfig, DecoderTrainer
+
+# Steps between two looks at the loss, each of which waits for the device.
+_LOOK_EVERY = 20
+
+
+@dataclass(frozen=True)
+class VAERunSettings:
+    """What a run is asked to do besides DecoderConfig.
+
+    Attributes:
+        steps: of the decoder. minutes: let the cool-down begin in time to end after so many.
+        save_every: steps between measurements and saves. test_every: measure on every so many held-out pictures.
+    """
+
+    data_root: str
+    output: Path
+    steps: int = 6000
+    minutes: float = math.inf
+    save_every: int = 500
+    test_every: int = 8
+
+    @property
+    def folder(self) -> Path:
+        return self.output.with_suffix(".training")
+
+
+def train_vae(config: DecoderConfig, settings: VAERunSettings, device: torch.device) -> None:
+    """Train, going on from a checkpoint where there is one. Raises DelitError for what a user can mend."""
+    pairs = open_pairs(settings.data_root, "train")
+    held_out = load_pictures(open_pairs(settings.data_root, "test"))[:: settings.test_every]
+    trainer = DecoderTrainer(config, load_pictures(pairs), device, settings.steps)
+    identity = trainer.identity() | {"data": fingerprint_of(pairs)}
+    if (settings.folder / LAST).is_file():
+        trainer.load_state(load_checkpoint(settings.folder, identity))
+        tqdm.write(f"Going on from step {trainer.step} of {settings.folder}")
+
+    def save(log: RunLog) -> None:
+        save_checkpoint(settings.folder, identity, trainer.state())
+        _write(trainer, settings.output, held_out, log)
+
+    _train(trainer, settings, save)
+
+
+def _train(trainer: DecoderTrainer, settings: VAERunSettings, save: Callable[[RunLog], None]) -> None:
+    """The steps, until all are done or a stop is asked for."""
+    schedule, watch = trainer.schedule, LossWatch()
+    cool_down_from = time.monotonic() + 60 * settings.minutes * (1 - schedule.cool_down)
+    with (
+        RunLog(settings.folder / "log") as log,
+        StopRequest() as stop,
+        tqdm(total=settings.steps, initial=trainer.step, desc="decoder", mininterval=5) as progress,
+    ):
+        while trainer.step < schedule.steps and not stop.asked:
+            watch.note(trainer.step, trainer.train_step())
+            progress.update()
+            if trainer.step % _LOOK_EVERY == 0:
+                refuse_bad(watch.first_bad_step(), [f"crops that --seed {trainer.config.seed} draws"])
+                parts = watch.means()
+                log.numbers("loss", trainer.step, parts)
+                progress.set_postfix(loss=f"{sum(parts.values()):.5f}", refresh=False)
+                if time.monotonic() > cool_down_from:
+                    schedule.finish_from(trainer.step)
+                    cool_down_from = math.inf
+            # The last of them is saved below.
+            if trainer.step % settings.save_every == 0 and trainer.step < schedule.steps:
+                save(log)
+        refuse_bad(watch.first_bad_step(), [f"crops that --seed {trainer.config.seed} draws"])
+        save(log)
+        if stop.asked:
+            tqdm.write(f"Stopped after step {trainer.step}. The same command goes on.")
+
+
+def _write(trainer: DecoderTrainer, output: Path, held_out: Tensor, log: RunLog) -> None:
+    """Write the averaged VAE, and say how good it is."""
+    vae = trainer.averaged_vae()
+    quality = reconstruction_psnr(vae, held_out)
+    linear = trainer.code.decode(trainer.code.encode(held_out.float() / 127.5 - 1)).clamp(-1, 1)
+    ceiling = psnr((linear + 1) / 2, held_out.float() / 255).mean().item()
+    log.numbers("held out", trainer.step, {"psnr": quality})
+    tqdm.write(
+        f"step {trainer.step}: held-out PSNR {quality:.2f} dB (its linear code alone: {ceiling:.2f} dB)"
+    )
+    metadata = {
+        "name": f"Delit narrow VAE, width {trainer.config.width}",
+        "licence": "Apache-2.0",
+        "steps": str(trainer.step),
+        "held_out_psnr_db": f"{quality:.2f}",
+    }
+    save_wan_vae(output, vae, torch.float16, metadata)
+
+
+@torch.inference_mode()
+def reconstruction_psnr(vae: WanVAE, pictures: Tensor) -> float:
+    """Mean PSNR in dB over RGB of pictures [N, 3, H, W] (bytes, sides multiples of 8) through the VAE."""
+    total = 0.0
+    for picture in pictures:
+        x = picture[None].float() / 127.5 - 1
+        decoded = vae.decode(vae.encode(x)).clamp(-1, 1)
+        total += psnr((decoded + 1) / 2, (x + 1) / 2).item()
+    return total / len(pictures)
+
+
+def load_pictures(dataset: Pairs) -> Tensor:
+    """Every relit picture, and every subject's flat-lit one once: bytes [N, 3, H, W]."""
+    pictures, flats = [], {}
+    for number, record in enumerate(dataset.records):
+        pair = dataset[number]
+        pictures.append((pair.relit * 255).round().to(torch.uint8))
+        flats[record.subject] = (pair.flat * 255).round().to(torch.uint8)
+    return torch.stack([*pictures, *flats.values()])

@@ -27,7 +27,7 @@ from delit_models.images import VAE_STRIDE
 from delit_models.pipeline import EMBEDDED_VAE
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from training.augment.rows import VariantRows
-from training.augment.variants import AugmentConfig
+from training.augment.variants import AugmentConfig, Variant
 from training.data.pairs import PairDataset
 from training.data.sphere_pairs import write_sphere_pairs
 from training.heads.batches import LatentPair
@@ -87,32 +87,37 @@ def report_trainer(code: LinearCode, arguments: argparse.Namespace) -> None:
 
 def report_cache(code: LinearCode, rows: VariantRows, arguments: argparse.Namespace, folder: Path) -> None:
     """A step from the cache against one whose variants are drawn and encoded, with a VAE of full width."""
-    batch_size = arguments.encoded_batch
     vae = WanVAE(WanVAEConfig(dim=arguments.dim)).eval().requires_grad_(False)
     cache = open_latent_cache(vae, rows, folder)
     encode_missing(cache, vae, rows)
-    batches = CachedBatches(cache, rows, batch_size, seed=0)
-    trainer = new_trainer(code, batch_size, bf16=False)
-    parts: dict[str, list[float]] = {"drawing": [], "encoding": [], "reading": [], "learning": []}
-    for step in range(arguments.rounds + 1):
-        variants = []
-        numbers = batches.rows(step)
-        parts["drawing"].append(seconds(lambda: variants.extend(rows[row] for row in numbers)))  # noqa: B023
-        parts["encoding"].append(seconds(lambda: [encode_variant(vae, variant) for variant in variants]))  # noqa: B023
-        read = []
-        parts["reading"].append(seconds(lambda: read.append(batches.batch(step))))  # noqa: B023
-        parts["learning"].append(seconds(lambda: trainer.train_step(read[0])))  # noqa: B023
-    # The first round finds nothing in the processor's and the disk's memory.
-    drawing, encoding, reading, learning = (median(spent[1:]) for spent in parts.values())
-    cached, anew = reading + learning, drawing + encoding + learning
-    print(
-        f"VAE of width {arguments.dim}, batch {batch_size}: drawing {drawing:.3f} s, encoding {encoding:.3f} s, "
-        f"reading from the cache {reading:.3f} s, learning {learning:.3f} s"
+    batches = CachedBatches(cache, rows, arguments.encoded_batch, seed=0)
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        trainer = new_trainer(code, batches.batch_size, bf16=False)
+        # The first round finds nothing in the processor's and the disk's memory.
+        rounds = [step_times(step, vae, batches, trainer) for step in range(arguments.rounds + 1)][1:]
+        drawing, encoding, reading, learning = (median(spent) for spent in zip(*rounds, strict=True))
+        cached, anew = reading + learning, drawing + encoding + learning
+        print(
+            f"VAE of width {arguments.dim}, {threads} threads, batch {batches.batch_size}: drawing {drawing:.3f} s, "
+            f"encoding {encoding:.3f} s, reading from the cache {reading:.3f} s, learning {learning:.3f} s"
+        )
+        print(
+            f"a step from the cache {cached:.2f} s, encoding each time {anew:.2f} s, {anew / cached:.1f} times ours; "
+            f"getting the batch alone {(drawing + encoding) / reading:.0f} times"
+        )
+
+
+def step_times(step: int, vae: WanVAE, batches: CachedBatches, trainer: Trainer) -> tuple[float, ...]:
+    """Seconds for drawing a step's variants, encoding them, reading them from the cache, and learning from them."""
+    variants: list[Variant] = []
+    read: list[LatentPair] = []
+    return (
+        seconds(lambda: variants.extend(batches.variants[row] for row in batches.rows(step))),
+        seconds(lambda: [encode_variant(vae, variant) for variant in variants]),
+        seconds(lambda: read.append(batches.batch(step))),
+        seconds(lambda: trainer.train_step(read[0])),
     )
-    print(
-        f"a step from the cache {cached:.2f} s, encoding each time {anew:.2f} s, {anew / cached:.1f} times ours"
-    )
-    print(f"getting the batch alone: {(drawing + encoding) / reading:.0f} times")
 
 
 def main() -> None:
@@ -129,7 +134,7 @@ def main() -> None:
         help="pairs a step of the trainer (default 8 16)",
     )
     add("--threads", type=int, nargs="+", default=[1, 2], help="CPU threads of the trainer (default 1 2)")
-    add("--encoded_batch", type=int, default=2, help="pairs a step with the full VAE (default 2)")
+    add("--encoded_batch", type=int, default=8, help="pairs a step with the full VAE (default 8)")
     add("--dim", type=int, default=96, help="width of that VAE (default 96, that of Wan 2.1)")
     add("--rounds", type=int, default=3, help="rounds that the medians are over (default 3)")
     arguments = parser.parse_args()

@@ -182,19 +182,27 @@ def test_heads_of_another_vae_are_no_start(data_set, tmp_path):
         train(data_set, tmp_path / "run", "--start_from", others)
 
 
-def test_a_vae_whose_encoder_is_not_linear_is_trained_for_from_a_cache(data_set, tmp_path):
+@pytest.fixture(scope="module")
+def curved_vae(tmp_path_factory) -> Path:
+    """A VAE whose encoder is not linear."""
     torch.manual_seed(0)
-    vae_file = tmp_path / "vae.safetensors"
-    save_wan_vae(vae_file, WanVAE(WanVAEConfig(dim=8)), torch.float32, {})
-    options = arguments(data_set, tmp_path / "run", "--num_epochs", 1, "--latent_variants", 2)
-    options[options.index("--wan_vae_checkpoint") + 1] = str(vae_file)
-    train_delit_wan.train(train_delit_wan.parse_arguments(options))
+    file = tmp_path_factory.mktemp("vae") / "vae.safetensors"
+    save_wan_vae(file, WanVAE(WanVAEConfig(dim=8)), torch.float32, {})
+    return file
+
+
+def test_a_vae_whose_encoder_is_not_linear_is_trained_for_from_a_cache(
+    data_set, curved_vae, tmp_path, capsys
+):
+    more = ("--num_epochs", 1, "--latent_variants", 2, "--wan_vae_checkpoint", curved_vae)
+    train(data_set, tmp_path / "run", *more)
     loaded = load_heads(tmp_path / "run" / "delit_heads.safetensors")
+    # Another seed draws other variants: the latents of the first are told of.
+    train(data_set, tmp_path / "run", *more, "--seed", 1)
+    assert "another state of things (seed)" in capsys.readouterr().out
     assert loaded.info.training["steps"] == 2
     assert loaded.vae_probe.shape == heads_file.test_card().shape[:1] + (16, 8, 8)
-    train_delit_wan.train(
-        train_delit_wan.parse_arguments([*options, "--lora_rank", "2", "--decoder_every", "1"])
-    )
+    train(data_set, tmp_path / "run", *more, "--lora_rank", 2, "--decoder_every", 1)
     assert load_heads(tmp_path / "run" / "delit_heads.safetensors").lora.factors
 
 
@@ -255,11 +263,14 @@ def test_sigterm_leaves_a_checkpoint_and_kill_the_last_one(data_set, tmp_path):
     load_heads(tmp_path / "delit_heads.safetensors")
 
 
+@pytest.mark.parametrize("cached", [False, True], ids=["drawn", "cached"])
 @pytest.mark.parametrize("lora", [(), ("--lora_rank", 2, "--decoder_every", 2)], ids=["heads", "lora"])
-def test_two_processes_are_one_with_their_batch(data_set, tmp_path, lora):
-    """Started as accelerate's launcher does, over gloo; what differs is the order of additions."""
+def test_two_processes_are_one_with_their_batch(data_set, curved_vae, tmp_path, cached, lora):
+    """Started as accelerate's launcher does, over gloo; what differs is the order of additions. With variants that are
+    drawn anew, and with a cache that both fill."""
     alone, together = tmp_path / "alone", tmp_path / "together"
-    train(data_set, alone, "--num_epochs", 3, *lora)
+    more = ("--num_epochs", 3, *lora, *(("--wan_vae_checkpoint", curved_vae) if cached else ()))
+    train(data_set, alone, *more)
     port, processes = 29000 + os.getpid() % 2000, []
     for rank in range(2):
         environment = os.environ | {
@@ -267,7 +278,7 @@ def test_two_processes_are_one_with_their_batch(data_set, tmp_path, lora):
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         command = [sys.executable, "-m", "training.train_delit_wan"]
-        command += arguments(data_set, together, "--num_epochs", 3, *lora)
+        command += arguments(data_set, together, *more)
         processes.append(
             subprocess.Popen(
                 command,

@@ -194,8 +194,9 @@ def _convention_input() -> io.Input:
         options=list(get_args(NormalConvention)),
         default=OPENGL,
         tooltip=(
-            "Which way green goes in the normal map. OpenGL: up is bright, as in Blender and MoGe's normal_opengl. "
-            "DirectX: up is dark, as in Unreal and MoGe's normal_directx."
+            "Which way green goes in the normal map. OpenGL (+Y up): up is bright, as in Blender and MoGe's "
+            "normal_opengl. "
+            "DirectX (-Y up): up is dark, as in Unreal and MoGe's normal_directx."
         ),
     )
 

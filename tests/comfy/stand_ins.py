@@ -29,6 +29,11 @@ IMAGE_TO_VIDEO = tuple(
     f"diffusion_models/wan2.2_i2v_{noise}_noise_14B_fp8_scaled.safetensors" for noise in ("high", "low")
 )
 VAE, HEADS = "vae/wan_2.1_vae.safetensors", "delit/delit_heads.safetensors"
+# The shipped workflows that name these files, and which.
+NAMED_BY = {
+    "delit_wan_start_frame": {TEXT_ENCODER, *IMAGE_TO_VIDEO, VAE},
+    "delit_wan_text_to_video": {TEXT_ENCODER, TEXT_TO_VIDEO, VAE, HEADS},
+}
 ALL = (TEXT_ENCODER, TEXT_TO_VIDEO, *IMAGE_TO_VIDEO, VAE, HEADS)
 
 

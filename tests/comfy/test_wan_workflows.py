@@ -25,10 +25,6 @@ from tests.comfy.comfyui import REPOSITORY, ComfyServer, Graph
 from tests.comfy.workflow_json import to_graph
 
 START_FRAME, TEXT_TO_VIDEO = "delit_wan_start_frame", "delit_wan_text_to_video"
-NAMED = {
-    START_FRAME: {stand_ins.TEXT_ENCODER, *stand_ins.IMAGE_TO_VIDEO, stand_ins.VAE},
-    TEXT_TO_VIDEO: {stand_ins.TEXT_ENCODER, stand_ins.TEXT_TO_VIDEO, stand_ins.VAE, stand_ins.HEADS},
-}
 SAMPLERS = ("KSampler", "KSamplerAdvanced")
 SIDE, FRAMES = 64, 5
 SMALL = {
@@ -88,7 +84,7 @@ def video_frames(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-@pytest.mark.parametrize("name", sorted(NAMED))
+@pytest.mark.parametrize("name", sorted(stand_ins.NAMED_BY))
 def test_every_node_and_link_fits_this_version(server: ComfyServer, name: str) -> None:
     info, workflow = server.get("/object_info"), opened(name)
     nodes = {node["id"]: node for node in workflow["nodes"] if node["type"] != "MarkdownNote"}
@@ -101,14 +97,14 @@ def test_every_node_and_link_fits_this_version(server: ComfyServer, name: str) -
         assert declared[nodes[target]["inputs"][socket]["name"]][0] == kind
 
 
-@pytest.mark.parametrize("name", sorted(NAMED))
+@pytest.mark.parametrize("name", sorted(stand_ins.NAMED_BY))
 def test_without_the_files_nothing_but_them_is_missing(server: ComfyServer, name: str) -> None:
     before = set(server.output.rglob("*"))
     answer = queue(server, to_graph(opened(name), server.get("/object_info")))
     errors = [error for node in answer["node_errors"].values() for error in node["errors"]]
     assert {error["type"] for error in errors} == {"value_not_in_list"}
     missing = {error["extra_info"]["received_value"] for error in errors}
-    assert missing == {Path(file).name for file in NAMED[name]}
+    assert missing == {Path(file).name for file in stand_ins.NAMED_BY[name]}
     if name == TEXT_TO_VIDEO:
         assert "prompt_id" not in answer
     else:
@@ -119,7 +115,7 @@ def test_without_the_files_nothing_but_them_is_missing(server: ComfyServer, name
         assert read_image(saved["flat"]).shape == (512, 512, 3)
 
 
-@pytest.mark.parametrize("name", sorted(NAMED))
+@pytest.mark.parametrize("name", sorted(stand_ins.NAMED_BY))
 def test_with_the_files_the_server_takes_the_whole_graph(wan_server: ComfyServer, name: str) -> None:
     answer = queue(wan_server, small(to_graph(opened(name), wan_server.get("/object_info"))))
     assert answer["node_errors"] == {}

@@ -33,6 +33,8 @@ EMPTY_PLACE = """() => {
   const canvas = app.canvas.canvas.getBoundingClientRect();
   return [canvas.left + (left + offset[0]) * scale, canvas.top + (below + offset[1]) * scale];
 }"""
+NODES = "() => app.graph.nodes.length"
+ON_THE_POINTER = "() => app.graph.nodes.some(node => node.flags?.ghost)"
 ANIMATION = 800
 PATIENCE = 60_000
 
@@ -89,6 +91,19 @@ class Person:
             self.click_at(button)
         self.clicks += 2
         chooser.value.set_files(file)
+
+    def add_node(self, name: str, place: list[float]) -> None:
+        """The search that a double click on the canvas opens; newer front ends hang the node on the pointer first."""
+        self.double_click_at(place)
+        self.page.wait_for_timeout(1500)
+        self.type(name)
+        self.page.wait_for_timeout(1500)
+        self.photograph("search")
+        before = self.page.evaluate(NODES)
+        self.press("Enter")
+        self.page.wait_for_function(f"before => ({NODES})() > before", arg=before, timeout=PATIENCE)
+        if self.page.evaluate(ON_THE_POINTER):
+            self.click_at(place)
 
     def sees(self, node: str, what: str, name: str) -> list[float]:
         """Where an output, an input or a widget of a node is."""

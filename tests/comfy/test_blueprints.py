@@ -130,11 +130,7 @@ def test_a_portrait_is_relit(server: ComfyServer) -> None:
 def test_the_front_end_adds_one_by_search(server: ComfyServer, page: Any, name: str) -> None:  # noqa: F811
     page.evaluate("() => app.graph.clear()")
     person = Person(page, ARTIFACTS / "blueprints" / server.checkout.version)
-    person.double_click_at([800, 500])
-    page.wait_for_timeout(1500)
-    person.type(name)
-    page.wait_for_timeout(1500)
-    person.press("Enter")
+    person.add_node(name, [800, 500])
     page.wait_for_function(ADDED, arg=name, timeout=PATIENCE)
     person.photograph(name.replace(" ", "_").lower())
     added = page.evaluate(

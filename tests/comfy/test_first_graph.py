@@ -88,12 +88,7 @@ def test_from_the_first_page_to_a_saved_png_and_exr(fresh: ComfyServer, browser:
     page.wait_for_function(LOADED, timeout=PATIENCE)
     person.photograph("graph")
 
-    person.double_click_at(person.sees_empty_canvas())
-    page.wait_for_timeout(1500)
-    person.type("Load Image")
-    page.wait_for_timeout(1500)
-    person.photograph("search")
-    person.press("Enter")
+    person.add_node("Load Image", person.sees_empty_canvas())
     page.wait_for_function(ADDED, timeout=PATIENCE)
     person.photograph("load_image")
     person.choose_file(person.sees("LoadImage", "widget", "upload"), own)

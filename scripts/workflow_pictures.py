@@ -32,6 +32,8 @@ WIDTH = 1600
 MARGIN = 30
 MAX_BYTES = 200_000
 RUN_SECONDS = 300
+# Output nodes of the graphs with Wan that need nothing of it.
+BEFORE_WAN = {"delit_wan_start_frame": ["5", "6"]}
 
 # A first visit opens the template browser and tours otherwise.
 SETTINGS = {
@@ -39,6 +41,8 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Graph.CanvasMenu": False,
+    # Words are drawn at any size: a wide graph is photographed from afar.
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 }
 
 # The smallest box around all nodes and groups, in the graph's coordinates.
@@ -59,12 +63,13 @@ SHOW = """([x, y, scale]) => {
 def photograph(page: Page, server: ComfyServer, workflow: Path) -> Image.Image:
     """Open a workflow in the front end, run it to its end, and photograph the whole graph.
 
-    Those with Wan are not run: what small stand-ins for its files make is noise.
+    Of those with Wan only what Delit does by itself is run: what small stand-ins for its files make is noise.
     """
     page.evaluate("graph => app.loadGraphData(graph)", json.loads(workflow.read_text(encoding="utf-8")))
-    if workflow.stem not in NAMED_BY:
+    outputs = BEFORE_WAN.get(workflow.stem)
+    if outputs is not None or workflow.stem not in NAMED_BY:
         queued = set(server.get("/history"))
-        page.evaluate("() => app.queuePrompt(0)")
+        page.evaluate("outputs => app.queuePrompt(0, 1, outputs ?? undefined)", outputs)
         _wait_for_run(server, queued)
     left, top, width, height = page.evaluate(BOUNDS)
     scale = (WIDTH - 2 * MARGIN) / width

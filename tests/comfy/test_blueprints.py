@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from delit_models.env_map_files import read_env_map
+from delit_models.env_map_files import ORIENTATION_ATTRIBUTE, read_env_map
 from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer, Graph
 from tests.comfy.graphs import node
 from tests.comfy.person import PATIENCE, Person
@@ -101,7 +101,7 @@ def test_a_portrait_s_light_goes_to_blender(server: ComfyServer) -> None:
     run = server.run(graph)
     assert run.error is None
     (saved,) = set(server.output.rglob("*.exr")) - before
-    assert read_env_map(saved).orientation == "blender"
+    assert read_env_map(saved).attributes[ORIENTATION_ATTRIBUTE] == "blender"
     assert "bpy" in texts(run.outputs)
 
 

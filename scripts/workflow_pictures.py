@@ -33,7 +33,7 @@ MARGIN = 30
 MAX_BYTES = 200_000
 RUN_SECONDS = 300
 # Output nodes of the graphs with Wan that need nothing of it.
-BEFORE_WAN = {"delit_wan_start_frame": ["5", "6"]}
+BEFORE_WAN = {"delit_wan_start_frame": ["4", "5"]}
 
 # A first visit opens the template browser and tours otherwise.
 SETTINGS = {

@@ -17,6 +17,7 @@ from delit_models.env_map_files import read_env_map
 from delit_models.image_files import read_image
 from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, Checkout, ComfyServer
 from tests.comfy.conftest import usual_install
+from tests.comfy.front_ends import own_front_end
 from tests.comfy.person import PATIENCE, Person
 from tests.comfy.test_front_end import ARGUMENTS, CHROMIUM
 
@@ -38,8 +39,9 @@ SEEN = """() => app.graph.nodes.filter(node => ['SaveImage', 'DelitSaveEnvMap'].
 
 @pytest.fixture
 def fresh(checkout: Checkout, tmp_path: Path) -> Iterator[ComfyServer]:
-    """A ComfyUI that nobody has opened before."""
-    with ComfyServer(checkout, tmp_path / "comfyui", usual_install(checkout)) as server:
+    """A ComfyUI that nobody has opened before, with the front end that it came with."""
+    packages = own_front_end(checkout)
+    with ComfyServer(checkout, tmp_path / "comfyui", usual_install(checkout), packages=packages) as server:
         yield server
 
 

@@ -26,12 +26,12 @@ ON_SCREEN = """([type, what, name]) => {
   const canvas = app.canvas.canvas.getBoundingClientRect();
   return [canvas.left + (point[0] + offset[0]) * scale, canvas.top + (point[1] + offset[1]) * scale];
 }"""
-# A point of the canvas under all nodes and groups, inside the window.
+# A point of the canvas under the first group, clear of the side bar.
 EMPTY_PLACE = """() => {
   const { scale, offset } = app.canvas.ds;
-  const left = app.graph.groups[0].pos[0], below = app.graph.groups[0].pos[1] + app.graph.groups[0].size[1] + 40;
+  const [left, top] = app.graph.groups[0].pos, [width, height] = app.graph.groups[0].size;
   const canvas = app.canvas.canvas.getBoundingClientRect();
-  return [canvas.left + (left + offset[0]) * scale, canvas.top + (below + offset[1]) * scale];
+  return [canvas.left + (left + width / 2 + offset[0]) * scale, canvas.top + (top + height + 40 + offset[1]) * scale];
 }"""
 NODES = "() => app.graph.nodes.length"
 ON_THE_POINTER = "() => app.graph.nodes.some(node => node.flags?.ghost)"

@@ -35,7 +35,7 @@ EMPTY_PLACE = """() => {
 }"""
 NODES = "() => app.graph.nodes.length"
 ON_THE_POINTER = "() => app.graph.nodes.some(node => node.flags?.ghost)"
-ANIMATION = 800
+ANIMATION, HOVER = 800, 300
 PATIENCE = 60_000
 
 
@@ -64,7 +64,8 @@ class Person:
 
     def click_at(self, place: list[float]) -> None:
         self.clicks += 1
-        self.page.mouse.click(*place)
+        self._go_to(place)
+        self.page.mouse.click(*place, delay=60)
 
     def double_click_at(self, place: list[float]) -> None:
         self.clicks += 2
@@ -80,10 +81,15 @@ class Person:
 
     def drag(self, start: list[float], end: list[float]) -> None:
         self.clicks += 1
-        self.page.mouse.move(*start)
+        self._go_to(start)
         self.page.mouse.down()
         self.page.mouse.move(*end, steps=8)
         self.page.mouse.up()
+
+    def _go_to(self, place: list[float]) -> None:
+        """The canvas looks what lies under the pointer before a button is pressed there."""
+        self.page.mouse.move(*place)
+        self.page.wait_for_timeout(HOVER)
 
     def choose_file(self, button: list[float], file: Path) -> None:
         """The button, and the file in the system's dialog: a double click there."""
@@ -102,6 +108,7 @@ class Person:
         before = self.page.evaluate(NODES)
         self.press("Enter")
         self.page.wait_for_function(f"before => ({NODES})() > before", arg=before, timeout=PATIENCE)
+        self.page.wait_for_timeout(ANIMATION)
         if self.page.evaluate(ON_THE_POINTER):
             self.click_at(place)
 

@@ -61,6 +61,7 @@ def test_all_code_and_words_are_in(archive: set[str], tracked: list[str]) -> Non
         "web/",
         "locales/",
         "workflows/",
+        "subgraphs/",
         "portraits/",
         "docs/",
     )

@@ -42,12 +42,11 @@ BRIGHT_RANGE = (0.25, 1.0)
 KNEE = 0.8
 """Linear value up to which a plate's display copy is the plate; above it, highlights roll off towards 1."""
 
-
 METERED_FRAMES = 8
 """Of how many of a clip's frames its one exposure is found."""
 
 MOST_STOPS = 64.0
-
+"""The farthest that a plate's exposure may be asked for, either way."""
 
 _MAX_SAMPLES = 1 << 20
 

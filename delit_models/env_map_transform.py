@@ -16,7 +16,7 @@ from torch import Tensor
 from .color import luminance
 from .errors import DelitError
 from .lat_long import (
-    check_lat_long,
+    check_env_shape,
     from_orientation,
     resample_env,
     rotate_env,
@@ -78,12 +78,7 @@ def transform_env_map(env: Tensor, transform: EnvMapTransform) -> Tensor:
     range.
     """
     _check_numbers(transform)
-    check_lat_long(env)
-    if env.shape[-1] != 3 or env.shape[-2] != 2 * env.shape[-3]:
-        raise DelitError(
-            f"An environment map is twice as wide as high with three channels, this one is {env.shape[-2]} x "
-            f"{env.shape[-3]} with {env.shape[-1]}. Convert it to lat-long (equirectangular) first."
-        )
+    check_env_shape(env)
     env = from_orientation(env.float(), transform.source)
     if transform.flip:
         env = env.flip(-2)

@@ -259,6 +259,18 @@ def check_lat_long(env: Tensor, batch: bool = True) -> None:
         )
 
 
+def check_env_shape(env: Tensor, channels: tuple[int, ...] = (3,), batch_only: bool = False) -> None:
+    """Raise DelitError unless `env` is [..., H, 2H, C] (where `batch_only`, [B, H, 2H, C]) in floating point, with one
+    of these numbers of channels."""
+    check_lat_long(env)
+    fits = env.shape[-1] in channels and env.shape[-2] == 2 * env.shape[-3]
+    if not fits or (batch_only and env.ndim != 4):
+        raise DelitError(
+            f"An environment map is twice as wide as high with three channels, this one is {env.shape[-2]} x "
+            f"{env.shape[-3]} with {env.shape[-1]}. Convert it to lat-long (equirectangular) first."
+        )
+
+
 TEST_MAP_LABELS: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = (
     MappingProxyType(
         {

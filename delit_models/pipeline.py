@@ -22,9 +22,8 @@ from .detail_transfer import refine_matte, with_light_change
 from .errors import DelitError
 from .heads import DelitConfig, HeadsOutput
 from .heads_file import LoadedHeads, load_heads, verify_vae_probe
-from .images import Area, Outside, check_mask_shape
+from .images import Area, Framing, Outside, check_mask_shape
 from .stages import (
-    EnvPooling,
     LatentCodec,
     decode_light,
     decode_pictures,
@@ -35,7 +34,7 @@ from .stages import (
     working_matte,
 )
 from .video.frames import FrameLight, ShownFrame, mask_of_frame, shown_frames, to_be_steadied
-from .video.light import ClipLight
+from .video.light import ClipLight, EnvPooling
 from .video.steady import SteadyFrame, steadied
 from .video.windows import clip_windows, latent_of_frame
 from .wan_vae import WanVAE
@@ -251,8 +250,7 @@ class DelitPipeline:
             source = shown.source()
             z, framing = encode_images(self.vae, source, longest_side)
             z_flat, env_code, matte = self.heads(z)
-            flat = decode_pictures(self.flat_vae, z_flat, framing)
-            reconstruction = decode_pictures(self.vae, z, framing)
+            flat, reconstruction = self._decoded(z_flat, z, framing)
             env = decode_light(env_code, exposure=source.exposure)
             light = FrameLight(env[0], z[0], z_flat[0])
             pictures = flat, reconstruction, working_matte(matte, framing)
@@ -264,8 +262,7 @@ class DelitPipeline:
             display = torch.cat([source.display for source in sources])
             z, framing = encode_images(self.vae, display, longest_side, clip=True)
             z_flat, env_code, matte = self.heads(z)
-            flat = decode_pictures(self.flat_vae, z_flat, framing)
-            reconstruction = decode_pictures(self.vae, z, framing)
+            flat, reconstruction = self._decoded(z_flat, z, framing)
             mattes = working_matte(matte, framing, len(window))
             for index in range(known, len(window)):
                 at, one = latent_of_frame(index), slice(index, index + 1)
@@ -273,6 +270,10 @@ class DelitPipeline:
                 light = FrameLight(env[0], z[0, :, at], z_flat[0, :, at])
                 pictures = flat[one], reconstruction[one], mattes[one]
                 yield to_be_steadied(window[index], display[one], framing, *pictures, light)
+
+    def _decoded(self, z_flat: Tensor, z: Tensor, framing: Framing) -> tuple[Tensor, Tensor]:
+        """The flat-lit picture and the reconstruction of the source."""
+        return decode_pictures(self.flat_vae, z_flat, framing), decode_pictures(self.vae, z, framing)
 
     def _finish_frame(self, frame: SteadyFrame, mask: Tensor | None, options: DelitOptions) -> DelitFrame:
         source, light = frame.payload.shown.source(), frame.payload.light
@@ -327,14 +328,16 @@ class DelitPipeline:
             raise DelitError(
                 f"There are {images.shape[0]} images but {mask.shape[0]} masks; give one, or one for each."
             )
-        results = []
-        for index, image in enumerate(images):
-            own_mask = mask[index : index + 1] if mask is not None and len(mask) == len(images) else mask
-            results.append(self(image[None], own_mask, options))
-            if progress:
-                progress(index + 1, len(images))
-        names = [field.name for field in fields(DelitResult)]
-        return DelitResult(*(torch.cat([getattr(result, name) for result in results]) for name in names))
+        step = _Steps(progress, len(images))
+
+        def parts() -> Iterator[tuple[Tensor, ...]]:
+            for index, image in enumerate(images):
+                own_mask = mask[index : index + 1] if mask is not None and len(mask) == len(images) else mask
+                result = self(image[None], own_mask, options)
+                step()
+                yield tuple(getattr(result, field.name) for field in fields(result))
+
+        return DelitResult(*gathered(parts(), len(images)))
 
     def _longest_side(self, options: DelitOptions) -> int:
         return options.working_size or self.config.working_size

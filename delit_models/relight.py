@@ -29,7 +29,7 @@ from .coding import SRGB, Coding, from_rec709
 from .color import linear_to_srgb, srgb_to_linear
 from .errors import DelitError
 from .images import check_images, check_mask, three_channels
-from .lat_long import check_lat_long, resample_env, sample_env, solid_angles
+from .lat_long import check_env_shape, resample_env, sample_env, solid_angles
 from .normals import OPENGL, NormalConvention, decode_normals
 
 TABLE_HEIGHT = 128
@@ -260,12 +260,7 @@ def check_options(options: RelightOptions) -> None:
 
 def check_env_maps(env: Tensor) -> None:
     """Raise DelitError unless `env` is [B, H, 2H, 3], finite and not negative."""
-    check_lat_long(env)
-    if env.ndim != 4 or env.shape[-1] not in (3, 4) or env.shape[-2] != 2 * env.shape[-3]:
-        raise DelitError(
-            f"An environment map is twice as wide as high with three channels, this one is {env.shape[-2]}×"
-            f"{env.shape[-3]} with {env.shape[-1]}. Convert it to lat-long (equirectangular) first."
-        )
+    check_env_shape(env, channels=(3, 4), batch_only=True)
     if not torch.isfinite(env).all() or (env < 0).any():
         raise DelitError(
             "The environment map holds values that are negative, NaN or infinite. Repair it first."

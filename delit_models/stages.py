@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from .detail_transfer import LightChange, refine_matte, resize_area, strips
 from .env_codec import decode_env
 from .errors import DelitError
 from .images import VAE_STRIDE, Framing, Outside, apply_mask, check_mask, check_mask_shape
+from .video.light import EnvPooling, check_pooling, median_over_time
 
 # A causal Wan VAE takes clips of 4n + 1 frames to n + 1 latent frames.
 FRAMES_PER_LATENT = 4
@@ -27,8 +28,6 @@ SMOOTHING = 1.5
 # A gain is given at this linear value where the source is darker: a division by black says nothing. And at most.
 DARKEST = 1 / 1024
 MAX_GAIN = 64.0
-
-EnvPooling = Literal["shot", "frame"]
 
 
 class LatentCodec(Protocol):
@@ -280,10 +279,7 @@ def decode_light(
     Returns:
         [B, 128, 256, 3] linear Rec.709, image-referred; for pooling="frame" a map a frame, [B · frames, …].
     """
-    if pooling not in get_args(EnvPooling):
-        raise DelitError(
-            f"“{pooling}” is no way to pool light over time; choose from {get_args(EnvPooling)}."
-        )
+    check_pooling(pooling)
     if exposure is not None:
         light = decode_light(env_code, pooling, frames)
         factors = exposure if env_code.ndim == 4 else exposure[:1]
@@ -294,8 +290,7 @@ def decode_light(
     radiance = decode_env(rearrange(env_code.float(), "b t c h w -> (b t) c h w"))
     light = rearrange(radiance, "(b t) c h w -> b t h w c", b=batch)
     if pooling == "shot":
-        # Row by row: older torch refuses the quantile of more than 16 million values, 680 frames.
-        return torch.cat([row.quantile(0.5, dim=1) for row in light.split(1, dim=2)], dim=1)
+        return torch.cat([median_over_time(clip) for clip in light])
     smooth = torch.einsum("st, b t h w c -> b s h w c", _smoothing_matrix(latent_frames).to(light), light)
     index = (torch.arange(frames or 1 + FRAMES_PER_LATENT * (latent_frames - 1)) + 3) // FRAMES_PER_LATENT
     return rearrange(smooth[:, index], "b t h w c -> (b t) h w c")

@@ -16,7 +16,7 @@ from ..delit_models.checkpoint import load_wan_vae
 from ..delit_models.decoder_lora import DecoderLora
 from ..delit_models.heads import DelitConfig, HeadsOutput, clip_output
 from ..delit_models.heads_file import LoadedHeads, load_heads, verify_vae_probe
-from ..delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
+from ..delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE, DelitPipeline
 from .comfy_vae import ComfyVAE, core_vae
 from .schema import EMBEDDED_VAE_NAME
 
@@ -106,3 +106,10 @@ def checked_codec(vae: object, model: DelitModel) -> ComfyVAE:
     codec = ComfyVAE(vae)
     model.verify_vae(codec.probe(), codec.name)
     return codec
+
+
+def pipeline_of(vae: object | None, model: DelitModel | None) -> DelitPipeline:
+    """The pipeline of what is connected to a node, or of the pack's own weights."""
+    model = model or embedded_model()
+    codec = checked_codec(vae or embedded_vae(), model)
+    return DelitPipeline(codec, model.apply, model.config, codec.with_lora(model.lora))

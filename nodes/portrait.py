@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import torch
-from comfy.model_management import throw_exception_if_processing_interrupted
-from comfy.utils import ProgressBar
 from comfy_api.latest import io
 
 from ..delit_models.coding import SRGB
-from ..delit_models.pipeline import DelitOptions, DelitPipeline
+from ..delit_models.pipeline import DelitOptions
 from ..delit_models.video.continuity import is_clip
-from .delit_model import DelitModel, checked_codec, embedded_model, embedded_vae
+from .delit_model import DelitModel, pipeline_of
 from .env_maps import preview
+from .progress import show_progress
 from .schema import (
     AUTO,
     CLIP,
-    DelitModelType,
     area_input,
     coding_input,
+    delit_model_input,
     detail_transfer_input,
     env_pooling_input,
+    env_preview_output,
     exposure_input,
     gain_output,
     mask_input,
     mode_input,
     outside_input,
     schema,
+    vae_input,
     working_size_input,
 )
 
@@ -58,18 +59,8 @@ class DelitPortrait(io.ComfyNode):
                     tooltip="Images or plates, at least 64 pixels on each side; “coding” says how they are coded.",
                 ),
                 mask_input(),
-                io.Vae.Input(
-                    "vae",
-                    optional=True,
-                    tooltip=(
-                        "The VAE that the heads were trained with. Unconnected: the pack's own narrow one."
-                    ),
-                ),
-                DelitModelType.Input(
-                    "delit_model",
-                    optional=True,
-                    tooltip="Heads, from “Load Delit Model”. Unconnected: the pack's own, for its own VAE.",
-                ),
+                vae_input(),
+                delit_model_input(),
                 working_size_input(),
                 mode_input(),
                 detail_transfer_input(),
@@ -88,7 +79,7 @@ class DelitPortrait(io.ComfyNode):
                         "Environment Map (Delit)” and HDR nodes. One for each still; of a clip as “env_pooling” says."
                     ),
                 ),
-                io.Image.Output("env_preview", tooltip="The environment map, tone-mapped to look at."),
+                env_preview_output(),
                 io.Mask.Output(
                     "matte", tooltip="Where the heads see the subject, refined along the image's edges."
                 ),
@@ -113,22 +104,10 @@ class DelitPortrait(io.ComfyNode):
         vae: object | None = None,
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
-        model = delit_model or embedded_model()
-        codec = checked_codec(vae or embedded_vae(), model)
         clip = mode == CLIP or (mode == AUTO and is_clip(image))
         options = DelitOptions(
             working_size, detail_transfer, area, outside, clip, env_pooling, coding, exposure
         )
-        pipeline = DelitPipeline(codec, model.apply, model.config, codec.with_lora(model.lora))
-        result = pipeline(image, mask, options, _show_progress(ProgressBar(1)))
+        pipeline = pipeline_of(vae, delit_model)
+        result = pipeline(image, mask, options, show_progress())
         return io.NodeOutput(result.flat, result.env, preview(result.env), result.matte, result.gain)
-
-
-def _show_progress(bar: ProgressBar):
-    """A pipeline's progress on the node's bar; between two steps the user can stop the run."""
-
-    def show(done: int, total: int) -> None:
-        throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
-
-    return show

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import get_args
 
-from comfy.model_management import throw_exception_if_processing_interrupted
-from comfy.utils import ProgressBar
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -14,6 +11,7 @@ from ..delit_models.closure import closure
 from ..delit_models.coding import SRGB, Coding
 from ..delit_models.normals import OPENGL, NormalConvention
 from ..delit_models.relight import F0, ROUGHNESS_RANGE, RelightOptions, relight
+from .progress import show_progress
 from .schema import schema
 
 
@@ -100,7 +98,7 @@ class DelitRelight(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         options = RelightOptions(specular, roughness, coding, convention)
-        result = relight(flat, normals, env, mask, options, _show_progress())
+        result = relight(flat, normals, env, mask, options, show_progress())
         return io.NodeOutput(result.picture, result.diffuse, result.glossy)
 
 
@@ -167,7 +165,7 @@ class DelitClosure(io.ComfyNode):
         coding: Coding,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        result = closure(source, flat, normals, env, mask, coding, convention, _show_progress())
+        result = closure(source, flat, normals, env, mask, coding, convention, show_progress())
         pictures = result.pictures
         explained, residual = (
             sum(getattr(one, name) for one in pictures) / len(pictures) for name in ("explained", "residual")
@@ -195,8 +193,7 @@ def _convention_input() -> io.Input:
         default=OPENGL,
         tooltip=(
             "Which way green goes in the normal map. OpenGL (+Y up): up is bright, as in Blender and MoGe's "
-            "normal_opengl. "
-            "DirectX (-Y up): up is dark, as in Unreal and MoGe's normal_directx."
+            "normal_opengl. DirectX (-Y up): up is dark, as in Unreal and MoGe's normal_directx."
         ),
     )
 
@@ -211,14 +208,3 @@ def _coding_input(what: str, result: str) -> io.Input:
             f"light with values over 1. {result}"
         ),
     )
-
-
-def _show_progress() -> Callable[[int, int], None]:
-    """Progress on the node's bar; between two pictures the user can stop the run."""
-    bar = ProgressBar(1)
-
-    def show(done: int, total: int) -> None:
-        throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
-
-    return show

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..delit_models.coding import SRGB, Coding
 from ..delit_models.images import Area, Outside
-from ..delit_models.stages import EnvPooling
+from ..delit_models.video.light import EnvPooling
 
 CATEGORY = "Delit"
 EMBEDDED_VAE_NAME = "embedded (narrow, CPU-friendly)"
@@ -176,6 +176,26 @@ def gain_output() -> io.Output:
             "program. Values over 1; 1 where nothing changes."
         ),
     )
+
+
+def vae_input() -> io.Input:
+    return io.Vae.Input(
+        "vae",
+        optional=True,
+        tooltip="The VAE that the heads were trained with. Unconnected: the pack's own narrow one.",
+    )
+
+
+def delit_model_input() -> io.Input:
+    return DelitModelType.Input(
+        "delit_model",
+        optional=True,
+        tooltip="Heads, from “Load Delit Model”. Unconnected: the pack's own, for its own VAE.",
+    )
+
+
+def env_preview_output() -> io.Output:
+    return io.Image.Output("env_preview", tooltip="The environment map, tone-mapped to look at.")
 
 
 def mask_input() -> io.Input:

@@ -16,19 +16,21 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import InputImpl, io
 from torch import Tensor
 
-from ..delit_models.pipeline import DelitFrame, DelitOptions, DelitPipeline
+from ..delit_models.pipeline import DelitFrame, DelitOptions
 from ..delit_models.video.files import VideoFile, write_video
 from ..delit_models.video.light import ClipLight
 from ..delit_models.video.sound import Sound, encoded_sound
-from .delit_model import DelitModel, checked_codec, embedded_model, embedded_vae
+from .delit_model import DelitModel, pipeline_of
 from .env_maps import preview
 from .schema import (
-    DelitModelType,
     area_input,
+    delit_model_input,
     detail_transfer_input,
     env_pooling_input,
+    env_preview_output,
     mask_input,
     schema,
+    vae_input,
     working_size_input,
 )
 
@@ -70,18 +72,8 @@ class DelitVideo(io.ComfyNode):
                     tooltip="One shot, of any length; from “Load Video”. Cuts are found and respected.",
                 ),
                 mask_input(),
-                io.Vae.Input(
-                    "vae",
-                    optional=True,
-                    tooltip=(
-                        "The VAE that the heads were trained with. Unconnected: the pack's own narrow one."
-                    ),
-                ),
-                DelitModelType.Input(
-                    "delit_model",
-                    optional=True,
-                    tooltip="Heads, from “Load Delit Model”. Unconnected: the pack's own, for its own VAE.",
-                ),
+                vae_input(),
+                delit_model_input(),
                 working_size_input(),
                 detail_transfer_input(),
                 io.Combo.Input(
@@ -105,7 +97,7 @@ class DelitVideo(io.ComfyNode):
                         "(Delit)” and HDR nodes. One for the shot, or one a frame, as “env_pooling” says."
                     ),
                 ),
-                io.Image.Output("env_preview", tooltip="The environment map, tone-mapped to look at."),
+                env_preview_output(),
             ],
         )
 
@@ -122,9 +114,7 @@ class DelitVideo(io.ComfyNode):
         vae: object | None = None,
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
-        model = delit_model or embedded_model()
-        codec = checked_codec(vae or embedded_vae(), model)
-        pipeline = DelitPipeline(codec, model.apply, model.config, codec.with_lora(model.lora))
+        pipeline = pipeline_of(vae, delit_model)
         options = DelitOptions(working_size, detail_transfer, area, outside)
         opened = open_video(video)
         light = ClipLight(env_pooling)

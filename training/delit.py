@@ -22,7 +22,7 @@ from delit_models.coding import SRGB, Coding
 from delit_models.images import Area, Outside
 from delit_models.lat_long import ORIENTATIONS
 from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE, DelitOptions, DelitPipeline
-from delit_models.stages import EnvPooling
+from delit_models.video.light import EnvPooling
 
 from .batch.jobs import find_jobs
 from .batch.pictures import DEPTHS, Results, check_options, delit_frames

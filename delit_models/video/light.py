@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
 from ..errors import DelitError
+
+EnvPooling = Literal["shot", "frame"]
 
 # Maps that the median of a shot is taken over; more would not change it.
 MAPS_OF_A_SHOT = 200
 # Standard deviation, in frames, of the smoothing of a moving light, and how many of them it looks ahead and back.
 FRAME_SPREAD = 6.0
 SPREADS = 3
+
+
+def check_pooling(pooling: str) -> None:
+    """Raise DelitError for what is no way to pool light over time."""
+    if pooling not in get_args(EnvPooling):
+        raise DelitError(
+            f"“{pooling}” is no way to pool light over time; choose from {get_args(EnvPooling)}."
+        )
 
 
 class ClipLight:
@@ -23,9 +35,8 @@ class ClipLight:
             cuts.
     """
 
-    def __init__(self, pooling: str = "shot") -> None:
-        if pooling not in ("shot", "frame"):
-            raise DelitError(f"“{pooling}” is no way to pool light over time; choose from ('shot', 'frame').")
+    def __init__(self, pooling: EnvPooling = "shot") -> None:
+        check_pooling(pooling)
         self.pooling = pooling
         self._maps: list[Tensor] = []
         self._shot_starts: list[int] = []
@@ -60,7 +71,7 @@ class ClipLight:
 
 def median_over_time(maps: Tensor) -> Tensor:
     """[T, H, W, 3] → [1, H, W, 3]."""
-    # Row by row: older torch refuses the quantile of more than 16 million values.
+    # Row by row: older torch refuses the quantile of more than 16 million values, 680 frames.
     rows = maps.float().split(1, dim=1)
     return torch.cat([row.quantile(0.5, dim=0, keepdim=True) for row in rows], dim=1)
 

@@ -100,11 +100,6 @@ def _superellipse(angle: np.ndarray, style: GlassesStyle) -> tuple[np.ndarray, n
     return across, high
 
 
-def _inside_rim(style: GlassesStyle, across: np.ndarray, high: np.ndarray) -> np.ndarray:
-    across, high = np.abs(2 * across / style.width), np.abs(2 * high / style.height)
-    return across**style.roundness + high**style.roundness < 1
-
-
 def _tube(paths: np.ndarray, style: GlassesStyle, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     radii = np.full(paths.shape[:2], style.thickness * factor)
     vertices, _, faces = strand_tubes(paths, radii, sides=8)

@@ -147,23 +147,14 @@ class DelitEnvMapTransform(io.ComfyNode):
                     step=16,
                     tooltip="Rows of the result, which is twice as wide. 0 keeps the size. The light stays the same.",
                 ),
-                io.Combo.Input(
+                _orientation_input(
                     "source_orientation",
-                    options=list(ORIENTATIONS),
-                    default="delit",
-                    tooltip=(
-                        "Which way the map comes in: for one made for another program and loaded as it is. "
-                        f"{ORIENTATION_NAMES}"
-                    ),
+                    "Which way the map comes in: for one made for another program and loaded as it is.",
                 ),
-                io.Combo.Input(
+                _orientation_input(
                     "target_orientation",
-                    options=list(ORIENTATIONS),
-                    default="delit",
-                    tooltip=(
-                        "Which way the map goes out. Leave at delit for Delit's nodes: “Save Environment Map (Delit)” "
-                        f"turns it by itself. {ORIENTATION_NAMES}"
-                    ),
+                    "Which way the map goes out. Leave at delit for Delit's nodes: “Save Environment Map (Delit)” "
+                    "turns it by itself.",
                 ),
             ],
             outputs=[
@@ -189,4 +180,10 @@ class DelitEnvMapTransform(io.ComfyNode):
 def _angle_input(name: str, tooltip: str) -> io.Input:
     return io.Float.Input(
         name, default=0.0, min=-360.0, max=360.0, step=1.0, tooltip=f"{tooltip} In degrees."
+    )
+
+
+def _orientation_input(name: str, tooltip: str) -> io.Input:
+    return io.Combo.Input(
+        name, options=list(ORIENTATIONS), default="delit", tooltip=f"{tooltip} {ORIENTATION_NAMES}"
     )

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.chromium import chromium
 from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer
-from tests.comfy.test_front_end import ARGUMENTS, CHROMIUM, close_dialogs
+from tests.comfy.test_front_end import close_dialogs
 
 READY = "() => Boolean(window.LiteGraph?.registered_node_types?.DelitPortrait)"
 NOTES = (
@@ -21,23 +22,18 @@ NOTES = (
 @pytest.fixture
 def chinese_page(server: ComfyServer) -> Iterator[Any]:
     """A front end in Chinese; the server's settings, which other tests share, stay as they are."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found: install it (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
 
     def in_chinese(route: Any) -> None:
         settings = {"Comfy.Locale": "zh", "Comfy.TutorialCompleted": True}
         route.fulfill(json={**route.fetch().json(), **settings})
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 1000}, locale="zh-CN")
         page.route("**/api/settings", in_chinese)
         page.goto(server.url)
         page.wait_for_function(READY, timeout=120_000)
         close_dialogs(page)
         yield page
-        browser.close()
 
 
 @pytest.mark.browser

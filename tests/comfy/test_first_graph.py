@@ -15,11 +15,11 @@ from PIL import Image
 
 from delit_models.env_map_files import read_env_map
 from delit_models.image_files import read_image
+from tests.chromium import chromium
 from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, Checkout, ComfyServer
 from tests.comfy.conftest import usual_install
 from tests.comfy.front_ends import own_front_end
 from tests.comfy.person import PATIENCE, Person
-from tests.comfy.test_front_end import ARGUMENTS, CHROMIUM
 
 FIVE_MINUTES = 300
 # Not the example's: the results' size tells whose picture was delit.
@@ -47,14 +47,8 @@ def fresh(checkout: Checkout, tmp_path: Path) -> Iterator[ComfyServer]:
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found: install it (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+    with chromium() as started:
+        yield started
 
 
 def wait_for_files(server: ComfyServer, started: float) -> tuple[Path, Path]:

@@ -6,21 +6,19 @@ Screenshots are kept in artifacts/.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.chromium import chromium
 from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer
 from tests.comfy.stand_ins import NAMED_BY, put_stand_ins, remove_stand_ins
 from tests.comfy.workflow_json import to_graph
 
 WORKFLOWS = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 RUN_AS_THEY_ARE = [name for name in WORKFLOWS if name not in NAMED_BY]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
 # Everything about the open graph that is wrong: [] for a whole one.
 TROUBLES = """() => {
@@ -55,12 +53,7 @@ FIT = "() => app.extensionManager.command.execute('Comfy.Canvas.FitView')"
 @pytest.fixture
 def page(server: ComfyServer) -> Iterator[Any]:
     """A front end on its first visit, its template browser closed."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found: install it (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.goto(server.url)
         page.wait_for_function(
@@ -68,7 +61,6 @@ def page(server: ComfyServer) -> Iterator[Any]:
         )
         close_dialogs(page)
         yield page
-        browser.close()
 
 
 def close_dialogs(page: Any) -> None:

@@ -15,14 +15,14 @@ import torch
 from delit_models.env_map_files import read_env_map
 from delit_models.key_lights import find_key_lights
 from delit_models.lat_long import direction_grid, direction_to_pixel, rotate_env
+from tests.chromium import SOFTWARE_WEBGL, chromium
 from tests.comfy import graphs
 from tests.comfy.comfyui import ARTIFACTS, Checkout, ComfyServer
 from tests.comfy.front_ends import own_front_end
 from tests.comfy.test_bad_input import refused
-from tests.comfy.test_front_end import CHROMIUM, DIALOGS, close_dialogs
+from tests.comfy.test_front_end import DIALOGS, close_dialogs
 from tests.comfy.viewer_page import (
     ADD_NODES,
-    CHROMIUM_ARGUMENTS,
     COUNT_CONTEXTS,
     FIELD_OF_VIEW,
     ViewerPage,
@@ -77,14 +77,8 @@ def viewer_server(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found: install it (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+    with chromium(SOFTWARE_WEBGL) as started:
         yield started
-        started.close()
 
 
 def open_page(browser: Any, server: ComfyServer, kind: str, language: str = "en") -> Any:

@@ -14,15 +14,6 @@ from delit_models.color import linear_to_srgb, luminance
 from delit_models.lat_long import sample_env
 from tests.comfy.comfyui import REPOSITORY
 
-# WebGL without a graphics card.
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 # Counts the page's WebGL contexts that are there and not lost.
 COUNT_CONTEXTS = """() => {
   const contexts = [];

@@ -42,6 +42,14 @@ class LatentPair:
     def to(self, device: torch.device) -> LatentPair:
         return self._each(lambda part: part.to(device))
 
+    def half(self) -> LatentPair:
+        """In half precision, to be kept; the target's bytes as they are."""
+        return self._each(lambda part: part.half() if part.is_floating_point() else part)
+
+    def float(self) -> LatentPair:
+        """In full precision, to be learned from."""
+        return self._each(lambda part: part.float() if part.is_floating_point() else part)
+
     def rows(self, first: int, end: int) -> LatentPair:
         """Some examples of a batch."""
         return self._each(lambda part: part[first:end])

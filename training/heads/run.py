@@ -127,7 +127,7 @@ def train_heads(config: TrainConfig, settings: RunSettings, engine: Accelerator)
     )
     lora = _first_lora(config, vae, start)
     data = open_data(config, settings, vae, engine)
-    heads = _first_heads(config, vae, data, start)
+    heads = first_heads(config, vae, data, start)
     loss = HeadsLoss(data.code, torch.tensor(heads.config.latent_std), config.use_mask)
     length = len(data.learned) * (1 if data.code.encodes else settings.variants)
     steps = settings.epochs * max(1, length // config.batch_size)
@@ -197,7 +197,8 @@ def _sized(picture: Tensor, size: torch.Size) -> Tensor:
     return picture
 
 
-def _first_heads(config: TrainConfig, vae: WanVAE, data: RunData, start: LoadedHeads | None) -> DelitHeads:
+def first_heads(config: TrainConfig, vae: WanVAE, data: RunData, start: LoadedHeads | None) -> DelitHeads:
+    """The heads that training begins with: those to start from, or new ones for the data's latents."""
     if start is not None:
         return grown_heads(start.heads)
     torch.manual_seed(config.seed)

@@ -41,8 +41,7 @@ class VariantRows(Dataset[Variant]):
     def name(self, row: int) -> str:
         """What a row is called in messages."""
         index, variant = divmod(row, self.variants)
-        record = self.dataset.records[index]
-        return f"{record.subject}/{record.env}" + (f" (variant {variant})" if variant else "")
+        return self.dataset.name(index) + (f" (variant {variant})" if variant else "")
 
     @cached_property
     def _companions(self) -> dict[str, list[int]]:

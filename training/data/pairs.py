@@ -26,6 +26,7 @@ from delit_models.env_map_files import read_env_map
 from delit_models.errors import DelitError
 from delit_models.heads import ENV_HEIGHT, ENV_WIDTH
 from delit_models.image_files import read_image
+from delit_models.images import VAE_STRIDE
 from delit_models.lat_long import resample_env
 from delit_models.oiio_files import existing_file, read_pixels
 
@@ -145,6 +146,11 @@ class Pairs(Dataset[Pair], ABC):
     def __len__(self) -> int:
         return len(self.records)
 
+    def name(self, index: int) -> str:
+        """What a pair is called in messages."""
+        record = self.records[index]
+        return f"{record.subject}/{record.env}"
+
     @abstractmethod
     def __getitem__(self, index: int) -> Pair: ...
 
@@ -169,9 +175,7 @@ class PairDataset(Pairs):
         record = self.records[index]
         pictures = [self._read(read_picture, path) for path in (record.relit, record.flat, record.mask)]
         linear = record.relit_linear and self._read(read_linear, record.relit_linear)
-        return unpack_pair(
-            f"{record.subject}/{record.env}", *pictures, self._read(read_light, record.env_map), linear
-        )
+        return unpack_pair(self.name(index), *pictures, self._read(read_light, record.env_map), linear)
 
     def light(self, index: int) -> Tensor:
         return self._read(read_light, self.records[index].env_map).float()
@@ -249,6 +253,17 @@ def file_stamp(path: Path) -> str:
     """Which file it is, how large and of when. Raises DelitError where there is none."""
     status = existing_file(path).stat()
     return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def check_size(name: str, picture: Tensor, size: torch.Size) -> None:
+    """Raise DelitError for a picture [3, H, W] of another size (H, W) than the first one, or of odd sides."""
+    height, width = picture.shape[-2:]
+    if (height, width) != tuple(size) or height % VAE_STRIDE or width % VAE_STRIDE:
+        raise DelitError(
+            f"The pictures of {name} are {width} × {height}, the first pair's {size[1]} × {size[0]}. Training takes "
+            f"pictures of one size, whose sides are multiples of {VAE_STRIDE}: scale or crop them. "
+            "training.check_dataset names those that differ."
+        )
 
 
 def read_picture(path: Path) -> Tensor:

@@ -104,9 +104,8 @@ class Evaluator:
     def check(pairs: Pairs, index: int) -> None:
         """Raise DelitError for a pair that cannot be measured, as its mask is empty."""
         if pairs[index].mask.sum() == 0:
-            record = pairs.records[index]
             raise DelitError(
-                f"The mask of {record.subject}/{record.env} is empty, so there is nothing to measure. Run "
+                f"The mask of {pairs.name(index)} is empty, so there is nothing to measure. Run "
                 "python -m training.check_dataset on the data set."
             )
 

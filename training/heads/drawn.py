@@ -45,8 +45,7 @@ class DrawnBatches:
 
     def names(self, step: int) -> list[str]:
         """Which pairs a step's batch is made of."""
-        records = [self.dataset.records[self._draw(step, row)[0]] for row in range(self.batch_size)]
-        return [f"{record.subject}/{record.env}" for record in records]
+        return [self.dataset.name(self._draw(step, row)[0]) for row in range(self.batch_size)]
 
     def _draw(self, step: int, row: int) -> tuple[int, torch.Generator]:
         """A row's pair, and the random numbers for all else about it."""

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from delit_models.errors import DelitError
 from delit_models.images import VAE_STRIDE
 from delit_models.wan_vae import WanVAE
 from training.augment.rows import VariantRows
 from training.augment.variants import Variant
+from training.data.pairs import check_size
 
 from .batches import as_bytes, made_ahead
 from .latent_cache import LatentCache
@@ -64,7 +64,8 @@ def _encode_chunks(
                 progress.update()
                 # Another process may have been quicker.
                 if not file.is_file():
-                    _check_size(rows.name(row), variant, size)
+                    # When it comes up, not when all have been encoded.
+                    check_size(rows.name(row), variant.relit, size)
                     target = {"target": as_bytes(variant.target)} if cache.with_target else {}
                     encoded.append(encode_variant(vae, variant) | target)
             if not file.is_file():
@@ -86,16 +87,6 @@ def encode_variant(vae: WanVAE, variant: Variant) -> dict[str, Tensor]:
         "gains": variant.gains,
         "mirrored": torch.tensor(variant.mirrored),
     }
-
-
-def _check_size(name: str, variant: Variant, size: torch.Size) -> None:
-    """Refuse a pair of another size than the first when it comes up, not when all have been encoded."""
-    height, width = variant.relit.shape[-2:]
-    if (height, width) != size or height % VAE_STRIDE or width % VAE_STRIDE:
-        raise DelitError(
-            f"The pictures of {name} are {width} × {height}, the first pair's {size[1]} × {size[0]}. Training takes "
-            f"pictures of one size, whose sides are multiples of {VAE_STRIDE}: scale or crop them."
-        )
 
 
 def _remove_unfinished(cache: LatentCache, chunks: Sequence[int]) -> None:

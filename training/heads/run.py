@@ -31,12 +31,13 @@ from delit_models.wan_vae import WanVAE
 from training.augment.photography import PhotographyConfig
 from training.augment.rows import VariantRows
 from training.augment.variants import AugmentConfig
-from training.data.pairs import Pairs, SomePairs, fingerprint_of
+from training.data.pairs import Pairs, SomePairs, check_size, fingerprint_of
 from training.data.shards import open_pairs
 from training.data.splits import split_subjects
 from training.evaluation.metrics import mean_environment_of, spread
 from training.loop.checkpoints import load_checkpoint, save_checkpoint
 from training.loop.log import RunLog
+from training.loop.schedule import CoolDownInTime
 from training.loop.stopping import StopRequest
 from training.loop.watch import LossWatch, refuse_bad
 
@@ -149,7 +150,10 @@ def open_data(config: TrainConfig, settings: RunSettings, vae: WanVAE, engine: A
             "training.evaluate measures heads on a test split."
         )
     size = learned[0].relit.shape[-2:]
-    pictures = torch.stack([_sized(learned[n].relit, size) for n in spread(len(learned), _LOOKED_AT)]) * 2 - 1
+    looked_at = spread(len(learned), _LOOKED_AT)
+    for number in looked_at:
+        check_size(learned.name(number), learned[number].relit, size)
+    pictures = torch.stack([learned[number].relit for number in looked_at]) * 2 - 1
     code = fit_linear_code(vae, pictures)
     augmentation = AugmentConfig(photography=PhotographyConfig(share=settings.photographed))
     if code.encodes:
@@ -185,16 +189,6 @@ def _filled_cache(
             tqdm.write(told)
     encode_missing(cache, vae, rows, engine.process_index, engine.num_processes, settings.workers)
     return cache
-
-
-def _sized(picture: Tensor, size: torch.Size) -> Tensor:
-    if picture.shape[-2:] != size:
-        raise DelitError(
-            f"One picture is {picture.shape[-1]} × {picture.shape[-2]}, the first one {size[1]} × {size[0]}. Training "
-            "takes pictures of one size, whose sides are multiples of 8: scale or crop them. training.check_dataset "
-            "names those that differ."
-        )
-    return picture
 
 
 def first_heads(config: TrainConfig, vae: WanVAE, data: RunData, start: LoadedHeads | None) -> DelitHeads:
@@ -248,8 +242,7 @@ class _Run:
         self.validation = Validation(data.validated, data.learned, data.mean_env, settings.validation_pairs)
         self.best = -math.inf
         self.saved = time.monotonic()
-        level = 1 - trainer.schedule.cool_down
-        self.cool_down_from = self.saved + level * 60 * settings.minutes
+        self.in_time = CoolDownInTime(trainer.schedule, settings.minutes)
 
     def go(self, log: RunLog) -> None:
         """Train to the end, or to a request to stop."""
@@ -308,9 +301,7 @@ class _Run:
             name: f"{value:.3f}" for name, value in parts.items()
         }
         progress.set_postfix(told, refresh=False)
-        if time.monotonic() > self.cool_down_from:
-            self.trainer.schedule.finish_from(self.trainer.step)
-            self.cool_down_from = math.inf
+        self.in_time.look(self.trainer.step)
 
     def _refuse_bad(self, watch: LossWatch) -> None:
         step = watch.first_bad_step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 from delit_models.errors import DelitError
@@ -42,3 +43,17 @@ class Schedule:
     def finish_from(self, step: int) -> None:
         """Let the cool-down begin now: the run becomes as long as it would have been planned to end after it."""
         self.steps = min(self.steps, max(step + 1, math.ceil(step / (1 - self.cool_down))))
+
+
+class CoolDownInTime:
+    """Lets a schedule's cool-down begin in time for the run to end about so many minutes from now."""
+
+    def __init__(self, schedule: Schedule, minutes: float) -> None:
+        self.schedule = schedule
+        self._from = time.monotonic() + 60 * minutes * (1 - schedule.cool_down)
+
+    def look(self, step: int) -> None:
+        """To be asked now and then, with the steps that are done."""
+        if time.monotonic() > self._from:
+            self.schedule.finish_from(step)
+            self._from = math.inf

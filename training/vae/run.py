@@ -6,7 +6,6 @@ Beside the VAE's file P.safetensors, in P.training/: the checkpoints that a run 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from training.data.shards import open_pairs
 from training.evaluation.metrics import psnr
 from training.loop.checkpoints import LAST, load_checkpoint, save_checkpoint
 from training.loop.log import RunLog
+from training.loop.schedule import CoolDownInTime
 from training.loop.stopping import StopRequest
 from training.loop.watch import LossWatch, refuse_bad
 
@@ -72,7 +72,7 @@ def train_vae(config: DecoderConfig, settings: VAERunSettings, device: torch.dev
 def _train(trainer: DecoderTrainer, settings: VAERunSettings, save: Callable[[RunLog], None]) -> None:
     """The steps, until all are done or a stop is asked for."""
     schedule, watch = trainer.schedule, LossWatch()
-    cool_down_from = time.monotonic() + 60 * settings.minutes * (1 - schedule.cool_down)
+    in_time = CoolDownInTime(schedule, settings.minutes)
     with (
         RunLog(settings.folder / "log") as log,
         StopRequest() as stop,
@@ -86,9 +86,7 @@ def _train(trainer: DecoderTrainer, settings: VAERunSettings, save: Callable[[Ru
                 parts = watch.means()
                 log.numbers("loss", trainer.step, parts)
                 progress.set_postfix(loss=f"{sum(parts.values()):.5f}", refresh=False)
-                if time.monotonic() > cool_down_from:
-                    schedule.finish_from(trainer.step)
-                    cool_down_from = math.inf
+                in_time.look(trainer.step)
             # The last of them is saved below.
             if trainer.step % settings.save_every == 0 and trainer.step < schedule.steps:
                 save(log)

@@ -6,25 +6,21 @@ Parameter names are those of the original Wan checkpoint, so a state dict also l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from .causal_conv import FrameMemory, causal_conv, conv3d
 from .errors import DelitError
-from .wan_vae_blocks import (
-    AttentionBlock,
-    Downsample,
-    FrameMemory,
-    ResidualBlock,
-    RMSNorm,
-    Upsample,
-    causal_conv,
-    conv3d,
-)
+from .wan_vae_blocks import AttentionBlock, Downsample, ResidualBlock, RMSNorm, Upsample
+
+# What is run on frames [N, C, H, W] with the memory of their clip.
+Block = Callable[[Tensor, FrameMemory | None], Tensor]
 
 SPATIAL_FACTOR = 8
 TEMPORAL_FACTOR = 4
@@ -87,10 +83,8 @@ class Encoder(nn.Module):
         self.head = head_blocks(operations, width, 2 * config.z_dim)
 
     def forward(self, frames: Tensor, memory: FrameMemory | None) -> Tensor:
-        hidden = causal_conv(self.conv1, frames, memory)
-        for block in (*self.downsamples, *self.middle):
-            hidden = block(hidden, memory)
-        return run_head(self.head, hidden, memory)
+        first, last = partial(causal_conv, self.conv1), partial(run_head, self.head)
+        return run_blocks([first, *self.downsamples, *self.middle, last], frames, memory)
 
 
 class Decoder(nn.Module):
@@ -115,10 +109,8 @@ class Decoder(nn.Module):
         self.head = head_blocks(operations, width, config.channels)
 
     def forward(self, latents: Tensor, memory: FrameMemory | None) -> Tensor:
-        hidden = causal_conv(self.conv1, latents, memory)
-        for block in (*self.middle, *self.upsamples):
-            hidden = block(hidden, memory)
-        return run_head(self.head, hidden, memory)
+        first, last = partial(causal_conv, self.conv1), partial(run_head, self.head)
+        return run_blocks([first, *self.middle, *self.upsamples, last], latents, memory)
 
 
 def middle_blocks(operations: ModuleType | type, width: int) -> nn.Sequential:
@@ -136,6 +128,29 @@ def head_blocks(operations: ModuleType | type, width: int, outputs: int) -> nn.S
 def run_head(head: nn.Sequential, frames: Tensor, memory: FrameMemory | None) -> Tensor:
     norm, _, conv = head
     return causal_conv(conv, norm.with_silu(frames), memory)
+
+
+def run_blocks(blocks: Sequence[Block], frames: Tensor, memory: FrameMemory | None) -> Tensor:
+    """Run blocks one after another on a batch of stills, or on a chunk of a clip in pieces of two time steps.
+
+    Pieces are put together again behind each block that changes time. Two steps bound the memory, and a causal
+    convolution does them with the least work.
+    """
+    if memory is None:
+        return run_in_turn(blocks, frames, None)
+    while blocks:
+        changes = [n for n, block in enumerate(blocks) if getattr(block, "time_conv", None) is not None]
+        count = changes[0] + 1 if changes else len(blocks)
+        pieces = [run_in_turn(blocks[:count], piece, memory) for piece in frames.split(2 * memory.batch)]
+        frames = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        blocks = blocks[count:]
+    return frames
+
+
+def run_in_turn(blocks: Sequence[Block], frames: Tensor, memory: FrameMemory | None) -> Tensor:
+    for block in blocks:
+        frames = block(frames, memory)
+    return frames
 
 
 class WanVAE(nn.Module):
@@ -242,7 +257,9 @@ class WanVAE(nn.Module):
             yield rearrange(frames, "(t b) c h w -> b c t h w", b=memory.batch)
 
     def _encode_frames(self, frames: Tensor, memory: FrameMemory | None) -> Tensor:
-        hidden = self.encoder(frames.contiguous(memory_format=torch.channels_last), memory)
+        # The memory keeps frames, so those of a clip are copied: whoever gave them may write to them afterwards.
+        lay_out = frames.contiguous if memory is None else frames.clone
+        hidden = self.encoder(lay_out(memory_format=torch.channels_last), memory)
         moments = causal_conv(self.conv1, hidden, None)
         return moments[:, : self.config.z_dim].contiguous()
 

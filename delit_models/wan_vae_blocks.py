@@ -1,10 +1,7 @@
 """The blocks of the Wan VAE, on batches of frames.
 
-Everything here works on frames [N, C, H, W] in channels-last memory. For stills N is the batch. For a clip
-the frames of a chunk are stacked time-major, N = (t b), and a `FrameMemory` carries what the causal
-convolutions need from earlier chunks. A causal 3-D convolution is the sum of one 2-D convolution per time
-slice of its kernel; where a slice would see only the zeros before the clip it is left out. So a single frame
-costs one 2-D convolution, and a clip needs no zero padding in time.
+Everything here works on frames [N, C, H, W] in channels-last memory: a batch of stills, or a chunk of a clip, stacked
+time-major (`causal_conv`).
 
 Module and parameter names are those of the original Wan checkpoint (`residual.0.gamma`, `time_conv.weight`).
 """
@@ -18,57 +15,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .causal_conv import FrameMemory, cast_parameter, causal_conv, conv3d
+
 # Elements of a piece of norm and SiLU on the CPU: 8 MB in float32, which stays in the cache between passes.
 CACHED_ELEMENTS = 2 << 20
-
-
-class FrameMemory:
-    """What a stream keeps between chunks: for each causal convolution, its last input frames.
-
-    Args:
-        batch: clips in the batch; the frames of one time step.
-    """
-
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-        self._past: dict[nn.Module, Tensor] = {}
-
-    def __contains__(self, conv: nn.Module) -> bool:
-        return conv in self._past
-
-    def recall(self, conv: nn.Module, frames: Tensor) -> Tensor:
-        """The remembered frames of `conv` followed by `frames`, [(k + t) b, C, H, W]."""
-        past = self._past.get(conv)
-        return frames if past is None or len(past) == 0 else torch.cat([past, frames])
-
-    def remember(self, conv: nn.Module, frames: Tensor, steps: int) -> None:
-        """Keep the last `steps` time steps of `frames` for `conv`. A copy, so that the chunk can be freed."""
-        count = min(steps * self.batch, len(frames))
-        self._past[conv] = frames[len(frames) - count :].clone(memory_format=torch.preserve_format)
-
-
-def lay_out_by_time(conv: nn.Module) -> nn.Module:
-    """Store a 3-D kernel with time outermost and channels innermost, and return the module.
-
-    Each time slice is then a channels-last 2-D kernel as it stands: a view that needs no copy, and no cache
-    that could go stale when the weights change. The values and the shape do not change.
-    """
-    weight = getattr(conv, "weight", None)
-    if weight is not None:
-        by_time = weight.detach().permute(2, 0, 3, 4, 1).contiguous().permute(1, 4, 0, 2, 3)
-        conv.weight = nn.Parameter(by_time, requires_grad=weight.requires_grad)
-    return conv
-
-
-def conv3d(
-    operations: ModuleType | type,
-    inputs: int,
-    outputs: int,
-    kernel: int | tuple[int, int, int],
-    padding: int = 0,
-) -> nn.Module:
-    """A 3-D convolution to be run by `causal_conv`; `padding` is spatial only."""
-    return lay_out_by_time(operations.Conv3d(inputs, outputs, kernel, padding=(0, padding, padding)))
 
 
 def conv2d(
@@ -81,33 +31,9 @@ def conv2d(
     return conv
 
 
-def cast_parameter(parameter: Tensor | None, like: Tensor) -> Tensor | None:
-    """A parameter on the device and in the dtype of the activations (weights may be stored elsewhere)."""
-    return None if parameter is None else parameter.to(device=like.device, dtype=like.dtype)
-
-
 def run_conv2d(conv: nn.Module, frames: Tensor, padding: int = 0) -> Tensor:
     weight, bias = cast_parameter(conv.weight, frames), cast_parameter(conv.bias, frames)
     return F.conv2d(frames, weight, bias, conv.stride, padding)
-
-
-def causal_conv(conv: nn.Module, frames: Tensor, memory: FrameMemory | None) -> Tensor:
-    """Run a causal 3-D convolution of time stride 1 on frames [(t b), C, H, W]; without memory, t is 1."""
-    weight, bias = cast_parameter(conv.weight, frames), cast_parameter(conv.bias, frames)
-    padding = conv.padding[1:]
-    out = F.conv2d(frames, weight[:, :, -1], bias, padding=padding)
-    time_size = weight.shape[2]
-    if memory is None or time_size == 1:
-        return out
-    seen = memory.recall(conv, frames)
-    for steps_back in range(1, time_size):
-        earlier = seen[: len(seen) - steps_back * memory.batch][-len(frames) :]
-        if len(earlier) == len(frames):
-            out += F.conv2d(earlier, weight[:, :, -1 - steps_back], padding=padding)
-        elif len(earlier):
-            out[-len(earlier) :] += F.conv2d(earlier, weight[:, :, -1 - steps_back], padding=padding)
-    memory.remember(conv, seen, time_size - 1)
-    return out
 
 
 class RMSNorm(nn.Module):

@@ -1,23 +1,33 @@
-"""Speed of the Wan VAE on stills against diffusers' and ComfyUI's, with the same weights, on the CPU.
+"""Speed and memory of the Wan VAE against diffusers' and ComfyUI's, with the same weights, on the CPU.
 
     python -m benchmarks.vae [--size 256 --dim 96 --rounds 5]
+    python -m benchmarks.vae --frames 9 --size 192 --rounds 3
 
-The contestants take turns, so that other load on the machine meets all of them; ratios are medians over rounds.
-The share of peak is our floating-point operations per second over those of a matrix product in the same round.
+The contestants take turns, so that other load on the machine meets all of them; ratios are medians over rounds, of
+time that passes and of processor time, which other load disturbs less. The share of peak is our floating-point
+operations per second over those of a matrix product in the same round.
+
+Memory is the peak of a process of its own, less what it takes with the weights loaded. glibc is told to give back what
+is freed at once, as in benchmarks.video.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.video import ALLOCATOR
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from tests.unit.comfyui_wan_vae import MISSING, comfyui_folders, comfyui_wan_vae
 from tests.unit.diffusers_wan_vae import diffusers_wan_vae
@@ -26,8 +36,16 @@ GEMM_SIZE = 2048
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Seconds that passed, and seconds of processor time of all threads."""
+
+    passed: float
+    processor: float
+
+
+@dataclass(frozen=True)
 class Contestant:
-    """A VAE as two functions of 5-D tensors of one frame."""
+    """A VAE as two functions of stills or clips, 5-D tensors."""
 
     name: str
     encode: Callable[[Tensor], Tensor]
@@ -61,10 +79,10 @@ def contestants(vae: WanVAE) -> list[Contestant]:
     return found
 
 
-def seconds(function: Callable[[Tensor], Tensor], argument: Tensor) -> float:
-    start = time.perf_counter()
+def seconds(function: Callable[[Tensor], Tensor], argument: Tensor) -> Spent:
+    passed, processor = time.perf_counter(), time.process_time()
     function(argument)
-    return time.perf_counter() - start
+    return Spent(time.perf_counter() - passed, time.process_time() - processor)
 
 
 def operations(function: Callable[[Tensor], Tensor], argument: Tensor) -> int:
@@ -76,7 +94,7 @@ def operations(function: Callable[[Tensor], Tensor], argument: Tensor) -> int:
 
 def gemm_speed(matrix: Tensor) -> float:
     """Operations per second of a square matrix product, the best of three."""
-    return 2 * GEMM_SIZE**3 / min(seconds(matrix.matmul, matrix) for _ in range(3))
+    return 2 * GEMM_SIZE**3 / min(seconds(matrix.matmul, matrix).passed for _ in range(3))
 
 
 def report(stage: str, entries: list[Contestant], argument: Tensor, rounds: int) -> None:
@@ -84,47 +102,95 @@ def report(stage: str, entries: list[Contestant], argument: Tensor, rounds: int)
     functions = {entry.name: getattr(entry, stage) for entry in entries}
     work = operations(functions["delit"], argument)
     matrix = torch.rand(GEMM_SIZE, GEMM_SIZE, dtype=argument.dtype)
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    times: dict[str, list[Spent]] = {name: [] for name in functions}
     peaks = []
     for function in functions.values():
-        function(argument)
+        function(argument[:, :, :1])
     for _ in range(rounds):
         peaks.append(gemm_speed(matrix))
         for name, function in functions.items():
             times[name].append(seconds(function, argument))
     ours = times["delit"]
-    share = median(work / spent / peak for spent, peak in zip(ours, peaks, strict=True))
+    share = median(work / spent.passed / peak for spent, peak in zip(ours, peaks, strict=True))
     print(
-        f"{stage}: delit {median(ours):.3f} s, {work / 1e12:.3f} TFLOP, "
-        f"{100 * share:.0f}% of the peak of {median(peaks) / 1e9:.0f} GFLOP/s"
+        f"{stage}: delit {median(spent.passed for spent in ours):.3f} s, {work / 1e12:.3f} TFLOP, "
+        f"{100 * share:.0f}% of the peak of {median(peaks) / 1e9:.0f} GFLOP/s",
+        flush=True,
     )
     for name, theirs in times.items():
         if name != "delit":
-            ratio = median(their / our for their, our in zip(theirs, ours, strict=True))
-            print(f"{stage}: {name} {median(theirs):.3f} s, {ratio:.2f} times ours")
+            pairs = list(zip(theirs, ours, strict=True))
+            passed = median(their.passed / our.passed for their, our in pairs)
+            processor = median(their.processor / our.processor for their, our in pairs)
+            print(
+                f"{stage}: {name} {median(spent.passed for spent in theirs):.3f} s, {passed:.2f} times ours "
+                f"({processor:.2f} times the processor time)",
+                flush=True,
+            )
+
+
+def peaks_of(entry: Contestant, images: Tensor) -> dict[str, float]:
+    """The peak of this process in each stage, in MiB above what it takes before."""
+    # What is loaded at a first call is no part of it.
+    argument, _ = images, entry.decode(entry.encode(images[..., :16, :16]))
+    peaks = {}
+    for stage in ("encode", "decode"):
+        # Linux then counts the peak anew (proc(5), clear_refs).
+        Path("/proc/self/clear_refs").write_text("5")
+        before = status_megabytes("VmHWM")
+        argument = getattr(entry, stage)(argument)
+        peaks[stage] = status_megabytes("VmHWM") - before
+    return peaks
+
+
+def status_megabytes(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def report_memory(names: list[str], arguments: argparse.Namespace) -> None:
+    """Print the peaks of all contestants, each in a process of its own."""
+    if sys.platform != "linux":
+        print("memory: measured on Linux only")
+        return
+    options = [f"--{name}={getattr(arguments, name)}" for name in ("frames", "size", "dim")]
+    options += ["--threads", str(torch.get_num_threads())]
+    for name in names:
+        command = [sys.executable, "-m", "benchmarks.vae", *options, "--peak_of", name]
+        run = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ALLOCATOR
+        )
+        print(run.stdout.splitlines()[-1], flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vae", description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=1, help="frames, 4n + 1 (default 1: a still)")
     parser.add_argument(
-        "--size", type=int, default=256, help="side of the square still, pixels (default 256)"
+        "--size", type=int, default=256, help="side of the square pictures, pixels (default 256)"
     )
     parser.add_argument("--dim", type=int, default=96, help="width of the VAE (default 96, that of Wan 2.1)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that the medians are over (default 5)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--peak_of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     vae = WanVAE(WanVAEConfig(dim=arguments.dim)).eval().requires_grad_(False)
     entries = contestants(vae)
-    print(
-        f"width {arguments.dim}, {arguments.size} x {arguments.size}, {torch.get_num_threads()} threads, fp32"
-    )
+    frames, size = arguments.frames, arguments.size
+    images = torch.rand(1, 3, frames, size, size) * 2 - 1
     with torch.no_grad():
-        still = torch.rand(1, 3, 1, arguments.size, arguments.size) * 2 - 1
-        report("encode", entries, still, arguments.rounds)
-        report("decode", entries, vae.encode(still), arguments.rounds)
+        if arguments.peak_of:
+            peaks = peaks_of(next(entry for entry in entries if entry.name == arguments.peak_of), images)
+            told = ", ".join(f"{stage} {peak:.0f} MiB" for stage, peak in peaks.items())
+            print(f"memory: {arguments.peak_of} {told}")
+            return
+        print(f"width {arguments.dim}, {frames} x {size} x {size}, {torch.get_num_threads()} threads, fp32")
+        report("encode", entries, images, arguments.rounds)
+        report("decode", entries, vae.encode(images), arguments.rounds)
+    report_memory([entry.name for entry in entries], arguments)
 
 
 if __name__ == "__main__":

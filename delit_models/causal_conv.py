@@ -1,9 +1,9 @@
 """Causal 3-D convolutions of the Wan VAE, on frames [N, C, H, W] in channels-last memory.
 
-For stills N is the batch. For a clip the frames of a chunk are stacked time-major, N = (t b), and a `FrameMemory` carries
-what the convolutions need from earlier chunks. A causal 3-D convolution is the sum of one 2-D convolution per time slice
-of its kernel; where a slice would see only the zeros before the clip it is left out. So a single frame costs one 2-D
-convolution, and a clip needs no zero padding in time. Two frames at once cost four 2-D convolutions, not six.
+For stills N is the batch. For a clip the frames of a chunk are stacked time-major, N = (t b), and a `FrameMemory`
+carries what the convolutions need from earlier chunks. A causal 3-D convolution is the sum of one 2-D convolution per
+time slice of its kernel; where a slice would see only the zeros before the clip it is left out. So a single frame costs
+one 2-D convolution, and a clip needs no zero padding in time. Two frames at once cost four 2-D convolutions, not six.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from types import ModuleType
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 # Elements of a strip on the CPU: 4 MB in float32, so that a strip and what is made of it stay in the cache.
@@ -118,7 +117,7 @@ def _saves_work(frames: Tensor) -> bool:
 def _conv_two_steps(
     weight: Tensor, bias: Tensor | None, padding: tuple[int, int], past: Tensor, frames: Tensor
 ) -> Tensor:
-    """Two time steps of a causal convolution by four 2-D convolutions: F(2, 3) of Winograd's short convolutions in time.
+    """Two time steps of a causal convolution by four 2-D convolutions: Winograd's F(2, 3) in time.
 
     Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, equation 5. It goes by strips of rows, so
     that the sums and differences of frames stay in the cache.
@@ -141,15 +140,23 @@ def _conv_two_steps(
         bottom = min(top + rows, height)
         seen = slice(max(top - padding[0], 0), min(bottom + padding[0], height))
         beyond = 0, 0, seen.start - (top - padding[0]), bottom + padding[0] - seen.stop
-
-        def conv(strip: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-            padded = F.pad(strip, beyond) if any(beyond) else strip
-            return F.conv2d(padded, kernel, bias, padding=(0, padding[1]))
-
         a, b = past[:, :, seen].chunk(2)
         c, d = frames[:, :, seen].chunk(2)
-        of_sum, of_difference = conv(b + c, kernels[1]), conv(c - b, kernels[2])
+        of_sum = _conv_strip(b + c, beyond, kernels[1], None, padding[1])
+        of_difference = _conv_strip(c - b, beyond, kernels[2], None, padding[1])
         earlier, later = result[:, :, top:bottom].chunk(2)
-        torch.add(conv(a - c, kernels[0], bias), of_sum, out=earlier).add_(of_difference)
-        torch.add(conv(d - b, kernels[3], bias), of_sum, out=later).sub_(of_difference)
+        torch.add(_conv_strip(a - c, beyond, kernels[0], bias, padding[1]), of_sum, out=earlier).add_(
+            of_difference
+        )
+        torch.add(_conv_strip(d - b, beyond, kernels[3], bias, padding[1]), of_sum, out=later).sub_(
+            of_difference
+        )
     return result
+
+
+def _conv_strip(
+    strip: Tensor, beyond: tuple[int, int, int, int], kernel: Tensor, bias: Tensor | None, padding: int
+) -> Tensor:
+    """A 2-D convolution of rows with their neighbours; `beyond` is what F.pad adds where the picture ends."""
+    padded = F.pad(strip, beyond) if any(beyond) else strip
+    return F.conv2d(padded, kernel, bias, padding=(0, padding))

@@ -138,25 +138,23 @@ def _conv_two_steps(
     result = frames.new_empty(count, height, width, len(first)).permute(0, 3, 1, 2)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        seen = slice(max(top - padding[0], 0), min(bottom + padding[0], height))
-        beyond = 0, 0, seen.start - (top - padding[0]), bottom + padding[0] - seen.stop
+        above, below = (padding[0] if edge else 0 for edge in (top == 0, bottom == height))
+        seen = slice(top - padding[0] + above, bottom + padding[0] - below)
         a, b = past[:, :, seen].chunk(2)
         c, d = frames[:, :, seen].chunk(2)
-        of_sum = _conv_strip(b + c, beyond, kernels[1], None, padding[1])
-        of_difference = _conv_strip(c - b, beyond, kernels[2], None, padding[1])
+        border = above, below, padding[1]
+        of_sum = _conv_strip(b + c, kernels[1], None, *border)
+        of_difference = _conv_strip(c - b, kernels[2], None, *border)
         earlier, later = result[:, :, top:bottom].chunk(2)
-        torch.add(_conv_strip(a - c, beyond, kernels[0], bias, padding[1]), of_sum, out=earlier).add_(
-            of_difference
-        )
-        torch.add(_conv_strip(d - b, beyond, kernels[3], bias, padding[1]), of_sum, out=later).sub_(
-            of_difference
-        )
+        torch.add(_conv_strip(a - c, kernels[0], bias, *border), of_sum, out=earlier).add_(of_difference)
+        torch.add(_conv_strip(d - b, kernels[3], bias, *border), of_sum, out=later).sub_(of_difference)
     return result
 
 
 def _conv_strip(
-    strip: Tensor, beyond: tuple[int, int, int, int], kernel: Tensor, bias: Tensor | None, padding: int
+    strip: Tensor, kernel: Tensor, bias: Tensor | None, above: int, below: int, beside: int
 ) -> Tensor:
-    """A 2-D convolution of rows with their neighbours; `beyond` is what F.pad adds where the picture ends."""
-    padded = F.pad(strip, beyond) if any(beyond) else strip
-    return F.conv2d(padded, kernel, bias, padding=(0, padding))
+    """A 2-D convolution of a strip with so many rows of zeros above and below it, and columns at either side."""
+    if above == below:
+        return F.conv2d(strip, kernel, bias, padding=(above, beside))
+    return F.conv2d(F.pad(strip, (0, 0, above, below)), kernel, bias, padding=(0, beside))

@@ -10,10 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from delit_models import causal_conv as causal_conv_module
+from delit_models.causal_conv import FrameMemory, causal_conv, conv3d
 from delit_models.errors import DelitError
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from delit_models.wan_vae_blocks import upsampled_conv
@@ -238,6 +241,45 @@ def test_upsampled_convolution_is_exact() -> None:
     frames = torch.randn(2, 6, 5, 7, dtype=torch.float64)
     doubled = nn.functional.interpolate(frames, scale_factor=2.0, mode="nearest-exact")
     assert relative_error(upsampled_conv(conv, frames), conv(doubled)) <= 1e-14
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("kernel", [3, (3, 1, 1)], ids=["space and time", "time"])
+@torch.no_grad()
+def test_two_time_steps_at_once_are_exact(
+    monkeypatch: pytest.MonkeyPatch, kernel: int | tuple[int, int, int], batch: int
+) -> None:
+    torch.manual_seed(0)
+    # Strips of 8 rows: of 21 rows there are three, the last of them 5 high.
+    monkeypatch.setattr(causal_conv_module, "STRIP_ELEMENTS", 1)
+    padding = 1 if kernel == 3 else 0
+    conv = conv3d(nn, 5, 4, kernel, padding=padding).double()
+    clip = torch.randn(batch, 5, 7, 21, 6, dtype=torch.float64)
+    memory = FrameMemory(batch)
+    chunks = [
+        causal_conv(conv, rearrange(chunk, "b c t h w -> (t b) c h w"), memory)
+        for chunk in clip.split([1, 2, 2, 1, 1], dim=2)
+    ]
+    whole = rearrange(torch.cat(chunks), "(t b) c h w -> b c t h w", b=batch)
+    expected = nn.functional.conv3d(
+        nn.functional.pad(clip, (0, 0, 0, 0, 2, 0)), conv.weight, conv.bias, 1, (0, padding, padding)
+    )
+    assert relative_error(whole, expected) <= 1e-14
+
+
+@torch.inference_mode()
+def test_a_piece_may_be_written_to_when_it_is_through() -> None:
+    clip = random_clip(5, 16, 16)
+
+    def overwritten() -> Iterator[Tensor]:
+        for piece in clip.split([1, 4], dim=2):
+            # Channels innermost, as in pictures.
+            buffer = piece.clone(memory_format=torch.channels_last_3d)
+            yield buffer
+            buffer.zero_()
+
+    latents = torch.cat(list(VAE.encode_stream(overwritten())), dim=2)
+    assert relative_error(latents, VAE.encode(clip)) <= TOLERANCE
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -42,6 +43,9 @@ from .wan_vae import WanVAE
 WEIGHTS = Path(__file__).parent / "weights"
 EMBEDDED_VAE = WEIGHTS / "delit_narrow_vae.safetensors"
 EMBEDDED_HEADS = WEIGHTS / "delit_heads.safetensors"
+
+# Frames of a clip that one decoder has before the other, where flat-lit latents have a decoder of their own.
+FRAMES_A_TURN = 8
 
 Heads = Callable[[Tensor], HeadsOutput]
 Progress = Callable[[int, int], None]
@@ -246,15 +250,21 @@ class DelitPipeline:
             raise DelitError(f"The clip has {count} frames but {len(mask)} masks; give one, or one for each.")
 
     def _seen_one_by_one(self, frames: Iterator[ShownFrame], longest_side: int) -> Iterator[SteadyFrame]:
-        for shown in frames:
-            source = shown.source()
-            z, framing = encode_images(self.vae, source, longest_side)
-            z_flat, env_code, matte = self.heads(z)
-            flat, reconstruction = self._decoded(z_flat, z, framing)
-            env = decode_light(env_code, exposure=source.exposure)
-            light = FrameLight(env[0], z[0], z_flat[0])
-            pictures = flat, reconstruction, working_matte(matte, framing)
-            yield to_be_steadied(shown, source.display, framing, *pictures, light)
+        # Changing between two sets of weights takes time: each decoder has several frames before the other's turn.
+        turn = 1 if self.flat_vae is self.vae else FRAMES_A_TURN
+        while several := list(islice(frames, turn)):
+            encoded = [encode_images(self.vae, shown.source(), longest_side) for shown in several]
+            outputs = [self.heads(z) for z, _ in encoded]
+            flats = [
+                decode_pictures(self.flat_vae, output.z_flat, framing)
+                for output, (_, framing) in zip(outputs, encoded, strict=True)
+            ]
+            for shown, (z, framing), output, flat in zip(several, encoded, outputs, flats, strict=True):
+                source, reconstruction = shown.source(), decode_pictures(self.vae, z, framing)
+                env = decode_light(output.env_code, exposure=source.exposure)
+                light = FrameLight(env[0], z[0], output.z_flat[0])
+                pictures = flat, reconstruction, working_matte(output.matte, framing)
+                yield to_be_steadied(shown, source.display, framing, *pictures, light)
 
     def _seen_as_clip(self, frames: Iterator[ShownFrame], longest_side: int) -> Iterator[SteadyFrame]:
         for window, known in clip_windows(frames):

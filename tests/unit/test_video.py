@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from itertools import groupby
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from delit_models.coding import to_rec709
 from delit_models.env_codec import encode_env
 from delit_models.errors import DelitError
 from delit_models.heads import DelitConfig, HeadsOutput
-from delit_models.pipeline import DelitOptions, DelitPipeline
+from delit_models.pipeline import FRAMES_A_TURN, DelitOptions, DelitPipeline
 from delit_models.video.continuity import is_clip
 from delit_models.video.light import MAPS_OF_A_SHOT, ClipLight
 from delit_models.video.motion import carry, find_motion
@@ -246,6 +247,30 @@ def test_no_more_than_a_window_of_frames_is_ever_held(temporal: bool):
     window = 1 + WARM_UP + NEW_FRAMES if temporal else 0
     assert count == 90
     assert most <= 2 * REACH + 3 + window, "memory grows with the clip"
+
+
+def test_two_decoders_take_turns_of_several_frames():
+    turns: list[str] = []
+
+    class NamedVAE(PooledVAE):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def decode(self, z: torch.Tensor) -> torch.Tensor:
+            turns.append(self.name)
+            return super().decode(z)
+
+    count = FRAMES_A_TURN + 3
+    clip = [texture(64, 72, seed)[0].permute(1, 2, 0) for seed in range(count)]
+    config = DelitConfig(working_size=64)
+    by_two = list(DelitPipeline(NamedVAE("own"), brighten, config, NamedVAE("flat")).stream(clip))
+    by_one = list(pipeline().stream(clip))
+    changes = [name for name, _ in groupby(turns)]
+    assert turns.count("flat") == turns.count("own") == count
+    assert changes == ["flat", "own"] * 2, "each frame changes between the decoders"
+    for frame, expected in zip(by_two, by_one, strict=True):
+        torch.testing.assert_close(frame.flat, expected.flat)
+        torch.testing.assert_close(frame.env, expected.env)
 
 
 def test_bytes_and_floats_are_the_same_clip():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -27,8 +29,14 @@ def chromium(arguments: Sequence[str] = PLAIN) -> Iterator[Any]:
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium found: install it (Debian: apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(arguments))
-        yield browser
-        browser.close()
+    browser = _playwright().chromium.launch(executable_path=path, args=list(arguments))
+    yield browser
+    browser.close()
+
+
+@cache
+def _playwright() -> Any:
+    """Started once a process: while one is there, Playwright starts no second one."""
+    started = pytest.importorskip("playwright.sync_api").sync_playwright().start()
+    atexit.register(started.stop)
+    return started

@@ -12,7 +12,6 @@ from delit_models.env_map_files import ORIENTATION_ATTRIBUTE, read_env_map
 from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer, Graph
 from tests.comfy.graphs import node
 from tests.comfy.person import PATIENCE, Person
-from tests.comfy.test_front_end import page  # noqa: F401
 from tests.comfy.workflow_json import NOT_SENT, to_graph
 
 FILES = sorted((REPOSITORY / "subgraphs").glob("*.json"))
@@ -127,7 +126,7 @@ def test_a_portrait_is_relit(server: ComfyServer) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("name", [TO_BLENDER, RELIGHT])
-def test_the_front_end_adds_one_by_search(server: ComfyServer, page: Any, name: str) -> None:  # noqa: F811
+def test_the_front_end_adds_one_by_search(server: ComfyServer, page: Any, name: str) -> None:
     page.evaluate("() => app.graph.clear()")
     person = Person(page, ARTIFACTS / "blueprints" / server.checkout.version)
     person.add_node(name, [800, 500])

@@ -9,31 +9,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.chromium import chromium
 from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer
-from tests.comfy.test_front_end import close_dialogs
+from tests.comfy.pages import open_front_end
 
-READY = "() => Boolean(window.LiteGraph?.registered_node_types?.DelitPortrait)"
 NOTES = (
     "() => app.graph.nodes.filter(node => node.type === 'MarkdownNote').map(node => node.widgets[0].value)"
 )
 
 
-@pytest.fixture
-def chinese_page(server: ComfyServer) -> Iterator[Any]:
-    """A front end in Chinese; the server's settings, which other tests share, stay as they are."""
-
-    def in_chinese(route: Any) -> None:
-        settings = {"Comfy.Locale": "zh", "Comfy.TutorialCompleted": True}
-        route.fulfill(json={**route.fetch().json(), **settings})
-
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1600, "height": 1000}, locale="zh-CN")
-        page.route("**/api/settings", in_chinese)
-        page.goto(server.url)
-        page.wait_for_function(READY, timeout=120_000)
-        close_dialogs(page)
-        yield page
+@pytest.fixture(scope="module")
+def chinese_page(running_server: ComfyServer, browser: Any) -> Iterator[Any]:
+    """A front end in Chinese."""
+    page = open_front_end(browser, running_server, {"Comfy.Locale": "zh"}, locale="zh-CN")
+    yield page
+    page.close()
 
 
 @pytest.mark.browser

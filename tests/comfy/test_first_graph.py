@@ -6,7 +6,6 @@ Done in the real front end by mouse and keyboard alone; photographed in artifact
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,7 @@ from PIL import Image
 
 from delit_models.env_map_files import read_env_map
 from delit_models.image_files import read_image
-from tests.chromium import chromium
-from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, Checkout, ComfyServer
-from tests.comfy.conftest import usual_install
-from tests.comfy.front_ends import own_front_end
+from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer
 from tests.comfy.person import PATIENCE, Person
 
 FIVE_MINUTES = 300
@@ -37,20 +33,6 @@ SEEN = """() => app.graph.nodes.filter(node => ['SaveImage', 'DelitSaveEnvMap'].
   .every(node => node.imgs?.length && node.imgs.every(image => image.naturalWidth > 0))"""
 
 
-@pytest.fixture
-def fresh(checkout: Checkout, tmp_path: Path) -> Iterator[ComfyServer]:
-    """A ComfyUI that nobody has opened before, with the front end that it came with."""
-    packages = own_front_end(checkout)
-    with ComfyServer(checkout, tmp_path / "comfyui", usual_install(checkout), packages=packages) as server:
-        yield server
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
-
-
 def wait_for_files(server: ComfyServer, started: float) -> tuple[Path, Path]:
     folder = server.output / "delit"
     while time.monotonic() - started < FIVE_MINUTES:
@@ -62,18 +44,20 @@ def wait_for_files(server: ComfyServer, started: float) -> tuple[Path, Path]:
 
 
 @pytest.mark.browser
-def test_from_the_first_page_to_a_saved_png_and_exr(fresh: ComfyServer, browser: Any, tmp_path: Path) -> None:
+def test_from_the_first_page_to_a_saved_png_and_exr(
+    other_server: ComfyServer, browser: Any, tmp_path: Path
+) -> None:
     own = tmp_path / "me.jpg"
     Image.open(REPOSITORY / "portraits" / "photograph.jpg").crop((80, 0, 80 + WIDTH, HEIGHT)).save(
         own, quality=95
     )
     page = browser.new_page(viewport=WINDOW)
-    person = Person(page, ARTIFACTS / "first_graph" / fresh.checkout.version)
+    person = Person(page, ARTIFACTS / "first_graph" / other_server.checkout.version)
 
     started = time.monotonic()
-    page.goto(fresh.url)
+    page.goto(other_server.url)
     # The templates open by themselves on a first visit.
-    extension = page.get_by_role("dialog").get_by_text(fresh.pack_name, exact=True)
+    extension = page.get_by_role("dialog").get_by_text(other_server.pack_name, exact=True)
     extension.first.wait_for(timeout=2 * PATIENCE)
     person.photograph("first_page")
     person.click(extension.first)
@@ -94,12 +78,15 @@ def test_from_the_first_page_to_a_saved_png_and_exr(fresh: ComfyServer, browser:
     page.wait_for_function(JOINED, timeout=PATIENCE)
     person.photograph("joined")
     person.click(page.get_by_role("button", name="Run", exact=True).first)
-    flat, env = wait_for_files(fresh, started)
+    flat, env = wait_for_files(other_server, started)
     seconds = time.monotonic() - started
     page.wait_for_function(SEEN, timeout=PATIENCE)
     person.photograph("done")
+    page.close()
 
-    print(f"ComfyUI {fresh.checkout.version}: {person.clicks} clicks, {person.keys} keys, {seconds:.0f} s")
+    print(
+        f"ComfyUI {other_server.checkout.version}: {person.clicks} clicks, {person.keys} keys, {seconds:.0f} s"
+    )
     assert seconds < FIVE_MINUTES
     assert read_image(flat).shape[:2] == (HEIGHT, WIDTH), "the flat-lit image is of another picture"
     assert read_image(flat).shape[2] == 3

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.chromium import chromium
 from tests.comfy.comfyui import ARTIFACTS, REPOSITORY, ComfyServer
+from tests.comfy.pages import DIALOGS
 from tests.comfy.stand_ins import NAMED_BY, put_stand_ins, remove_stand_ins
 from tests.comfy.workflow_json import to_graph
 
@@ -42,38 +42,18 @@ TROUBLES = """() => {
   }
   return troubles;
 }"""
-DIALOGS = """() => [...document.querySelectorAll('[role=dialog], .p-dialog, .comfy-modal, .p-toast-message-error')]
-  .filter(element => element.checkVisibility() && element.innerText.trim()).map(element => element.innerText)"""
-# Pictures that the graph's nodes show, by node type: how many, and whether the browser has loaded them.
+# The graph's nodes that show pictures, and whether the browser has loaded them all.
 SHOWN = """() => Object.fromEntries(app.graph.nodes.filter(node => node.imgs?.length)
   .map(node => [node.id, node.imgs.every(image => image.naturalWidth > 0)]))"""
 FIT = "() => app.extensionManager.command.execute('Comfy.Canvas.FitView')"
 
 
-@pytest.fixture
-def page(server: ComfyServer) -> Iterator[Any]:
-    """A front end on its first visit, its template browser closed."""
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.goto(server.url)
-        page.wait_for_function(
-            "() => Boolean(window.LiteGraph?.registered_node_types?.DelitPortrait)", timeout=120_000
-        )
-        close_dialogs(page)
-        yield page
-
-
-def close_dialogs(page: Any) -> None:
-    """The template browser opens a while after the front end is there."""
-    quiet = 0
-    for _ in range(40):
-        page.wait_for_timeout(250)
-        quiet = 0 if page.evaluate(DIALOGS) else quiet + 1
-        if quiet == 8:
-            return
-        if quiet == 0:
-            page.keyboard.press("Escape")
-    raise AssertionError(f"a dialog stays open: {page.evaluate(DIALOGS)}")
+@pytest.fixture(scope="module", autouse=True)
+def wan_files(running_server: ComfyServer) -> Iterator[None]:
+    """Files under the names of Wan's, from before the page asks for them: else it speaks of missing models."""
+    put_stand_ins(running_server.models)
+    yield
+    remove_stand_ins(running_server.models)
 
 
 def wait_for_the_run(
@@ -116,6 +96,7 @@ def open_whole(server: ComfyServer, page: Any, name: str) -> None:
 @pytest.mark.parametrize("name", RUN_AS_THEY_ARE)
 def test_a_shipped_workflow(server: ComfyServer, page: Any, name: str) -> None:
     open_whole(server, page, name)
+    shown_before = page.evaluate(SHOWN)
     earlier = set(server.get("/history"))
     page.evaluate("() => app.queuePrompt(0)")
     prompt_id, entry = wait_for_the_run(server, earlier)
@@ -128,6 +109,7 @@ def test_a_shipped_workflow(server: ComfyServer, page: Any, name: str) -> None:
         if output.get("images") and not any(output.get("animated", []))
     }
     assert showing, "no node shows a picture"
+    assert not showing & set(shown_before), "pictures of another graph"
     page.evaluate(FIT)
     page.wait_for_function(
         f"shown => {{ const now = ({SHOWN})(); return shown.every(id => now[id]); }}",
@@ -140,19 +122,9 @@ def test_a_shipped_workflow(server: ComfyServer, page: Any, name: str) -> None:
     assert page.evaluate(TROUBLES) == [] and page.evaluate(DIALOGS) == []
 
 
-@pytest.fixture
-def wan_files(server: ComfyServer) -> Iterator[None]:
-    """Files under the names of Wan's, from before the page asks for them: else it speaks of missing models."""
-    put_stand_ins(server.models)
-    yield
-    remove_stand_ins(server.models)
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("name", sorted(NAMED_BY))
-def test_a_shipped_workflow_with_wan_opens(
-    server: ComfyServer, wan_files: None, page: Any, name: str
-) -> None:
+def test_a_shipped_workflow_with_wan_opens(server: ComfyServer, page: Any, name: str) -> None:
     """Wan's own files are not here; test_wan_workflows.py runs these as far as they go without."""
     open_whole(server, page, name)
     page.evaluate(FIT)

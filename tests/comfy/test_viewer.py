@@ -19,8 +19,8 @@ from tests.chromium import SOFTWARE_WEBGL, chromium
 from tests.comfy import graphs
 from tests.comfy.comfyui import ARTIFACTS, Checkout, ComfyServer
 from tests.comfy.front_ends import own_front_end
+from tests.comfy.pages import DIALOGS, open_front_end
 from tests.comfy.test_bad_input import refused
-from tests.comfy.test_front_end import DIALOGS, close_dialogs
 from tests.comfy.viewer_page import (
     ADD_NODES,
     COUNT_CONTEXTS,
@@ -35,8 +35,6 @@ from tests.comfy.viewer_page import (
 from training.evaluation.spheres import render_spheres, sphere_picture
 
 AT = [420, 80]
-READY = """() => Boolean(window.app?.graph && app.extensionManager?.setting
-  && window.LiteGraph?.registered_node_types?.DelitPreviewEnvMap)"""
 RUN = """count => {
   const panels = [...document.querySelectorAll('.delit-env-viewer')];
   return panels.length >= count && panels.every(panel => panel.querySelector('.light').textContent
@@ -63,39 +61,21 @@ MAPS = np.stack([lamp_map(), smooth_map(), np.full((HEIGHT, 2 * HEIGHT, 3), 0.18
 
 
 @pytest.fixture(scope="module")
-def viewer_server(
-    checkout: Checkout, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ComfyServer]:
+def viewer_server(checkout: Checkout, request: pytest.FixtureRequest) -> ComfyServer:
     """A server with the front end that this ComfyUI came with."""
-    packages = own_front_end(checkout)
-    if packages is None:
-        yield request.getfixturevalue("running_server")
-        return
-    with ComfyServer(checkout, tmp_path_factory.mktemp("viewer"), "symlink", packages=packages) as server:
-        yield server
+    return request.getfixturevalue("running_server" if own_front_end(checkout) is None else "other_server")
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def webgl_browser() -> Iterator[Any]:
     with chromium(SOFTWARE_WEBGL) as started:
         yield started
 
 
 def open_page(browser: Any, server: ComfyServer, kind: str, language: str = "en") -> Any:
-    """The front end with canvas or Vue nodes; what goes wrong in its scripts is in `page.troubles`."""
-    page = browser.new_page(viewport={"width": 1300, "height": 900})
-    page.troubles = []
-    page.on("pageerror", lambda error: page.troubles.append(str(error)))
-    page.add_init_script(f"({COUNT_CONTEXTS})()")
-    for _ in range(2):  # Settings are the server's; a language counts from the next visit on.
-        page.goto(server.url)
-        page.wait_for_function(READY, timeout=120_000)
-        set_to = "([name, value]) => app.extensionManager.setting.set(name, value)"
-        page.evaluate(set_to, ["Comfy.VueNodes.Enabled", kind == "vue"])
-        page.evaluate(set_to, ["Comfy.Locale", language])
-        page.wait_for_timeout(300)
-    close_dialogs(page)
-    return page
+    """The front end with canvas or Vue nodes."""
+    settings = {"Comfy.VueNodes.Enabled": kind == "vue", "Comfy.Locale": language}
+    return open_front_end(browser, server, settings, (1300, 900), (f"({COUNT_CONTEXTS})()",))
 
 
 def run_graph(page: Any, files: list[str]) -> list[int]:
@@ -107,8 +87,10 @@ def run_graph(page: Any, files: list[str]) -> list[int]:
 
 
 @pytest.fixture(scope="module", params=["canvas", "vue"])
-def opened(request: pytest.FixtureRequest, viewer_server: ComfyServer, browser: Any) -> Iterator[ViewerPage]:
-    page = open_page(browser, viewer_server, request.param)
+def opened(
+    request: pytest.FixtureRequest, viewer_server: ComfyServer, webgl_browser: Any
+) -> Iterator[ViewerPage]:
+    page = open_page(webgl_browser, viewer_server, request.param)
     run_graph(page, [viewer_server.put_array("maps", MAPS)])
     page.kind = request.param
     yield ViewerPage(page)
@@ -299,9 +281,9 @@ def test_the_main_light_in_words(viewer: ViewerPage) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("kind", ["canvas", "vue"])
 def test_many_viewers_share_a_context_and_the_last_gives_it_back(
-    viewer_server: ComfyServer, browser: Any, kind: str
+    viewer_server: ComfyServer, webgl_browser: Any, kind: str
 ) -> None:
-    page = open_page(browser, viewer_server, kind)
+    page = open_page(webgl_browser, viewer_server, kind)
     file = viewer_server.put_array("maps", MAPS[1:2])
     nodes = run_graph(page, [file] * 20)
     page.wait_for_timeout(2000)
@@ -328,8 +310,8 @@ def test_many_viewers_share_a_context_and_the_last_gives_it_back(
 
 
 @pytest.mark.browser
-def test_an_earlier_run_is_shown_again(viewer_server: ComfyServer, browser: Any) -> None:
-    page = open_page(browser, viewer_server, "canvas")
+def test_an_earlier_run_is_shown_again(viewer_server: ComfyServer, webgl_browser: Any) -> None:
+    page = open_page(webgl_browser, viewer_server, "canvas")
     run_graph(page, [viewer_server.put_array("maps", MAPS)])
     viewer = ViewerPage(page)
     viewer.press("Balls", False)
@@ -376,20 +358,17 @@ def test_a_lost_context_is_replaced(viewer: ViewerPage) -> None:
 
 
 @pytest.mark.browser
-def test_in_chinese(viewer_server: ComfyServer, browser: Any) -> None:
-    page = open_page(browser, viewer_server, "canvas", "zh")
-    try:
-        run_graph(page, [viewer_server.put_array("maps", MAPS)])
-        viewer = ViewerPage(page)
-        page.kind = "canvas"
-        text = viewer.panel.inner_text()
-        assert all(
-            label in text for label in ("环视", "经纬展开图", "伪色", "参考球", "曝光", "主光来自主体背后")
-        )
-        shoot(viewer, viewer_server, "chinese")
-    finally:
-        page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")
-        page.close()
+def test_in_chinese(viewer_server: ComfyServer, webgl_browser: Any) -> None:
+    page = open_page(webgl_browser, viewer_server, "canvas", "zh")
+    run_graph(page, [viewer_server.put_array("maps", MAPS)])
+    viewer = ViewerPage(page)
+    page.kind = "canvas"
+    text = viewer.panel.inner_text()
+    assert all(
+        label in text for label in ("环视", "经纬展开图", "伪色", "参考球", "曝光", "主光来自主体背后")
+    )
+    shoot(viewer, viewer_server, "chinese")
+    page.close()
 
 
 def viewer_graph(server: ComfyServer, env: np.ndarray) -> dict[str, Any]:
@@ -435,11 +414,11 @@ def test_what_is_no_map(viewer_server: ComfyServer, env: np.ndarray, said: str) 
 
 
 @pytest.mark.browser
-def test_core_opens_what_was_shown_and_saved(viewer_server: ComfyServer, browser: Any) -> None:
+def test_core_opens_what_was_shown_and_saved(viewer_server: ComfyServer, webgl_browser: Any) -> None:
     """Core's HDR viewer, where there is one, lists the EXR of both nodes."""
     if viewer_server.checkout.version == "0.8.0":
         pytest.skip("no HDR viewer in this front end")
-    page = open_page(browser, viewer_server, "vue")
+    page = open_page(webgl_browser, viewer_server, "vue")
     run_graph(page, [viewer_server.put_array("maps", MAPS[:1])])
     page.get_by_test_id("hdr-open-button").click()
     page.get_by_test_id("hdr-viewer-canvas").locator("canvas").wait_for(timeout=30_000)

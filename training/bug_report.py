@@ -60,7 +60,6 @@ def without_private_names(text: str) -> str:
 
 def _private_words() -> Iterator[str]:
     words = {platform.node(), platform.node().split(".")[0], Path.home().name}
-    words |= {os.environ.get(name, "") for name in ("USER", "USERNAME", "LOGNAME", "COMPUTERNAME")}
     try:
         words.add(getpass.getuser())
     except (OSError, KeyError, ImportError):

@@ -63,8 +63,8 @@ class Renderer {
     const { gl, canvas } = this;
     const { right, up, back } = basis(view);
     const camera = [...right, ...up, ...back];
-    this.bind(0, this.textureOf(map));
-    this.bind(1, this.ballTexture);
+    this.useTexture(0, this.textureOf(map));
+    this.useTexture(1, this.ballTexture);
     if (view.balls) this.shadeBalls(map, camera);
     if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
@@ -98,7 +98,7 @@ class Renderer {
     });
   }
 
-  bind(unit, handle) {
+  useTexture(unit, handle) {
     this.gl.activeTexture(this.gl.TEXTURE0 + unit);
     this.gl.bindTexture(this.gl.TEXTURE_2D, handle);
   }

@@ -10,12 +10,13 @@ import logging
 import multiprocessing
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
+from os import environ
 from pathlib import Path
+from socket import create_connection
 from types import ModuleType
 
 from delit_models.errors import DelitError
@@ -123,14 +124,14 @@ def ray_records(
 
 
 def _connect(address: str) -> ModuleType:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError as error:
         raise DelitError("--ray needs Ray, which is not installed: pip install ray") from error
     _check_reachable(address)
     root = str(Path(__file__).resolve().parents[3])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+    path = os.pathsep.join(part for part in (root, environ.get("PYTHONPATH")) if part)
     try:
         ray.init(
             address=address,
@@ -148,7 +149,7 @@ def _check_reachable(address: str) -> None:
     match = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
     if match:
         try:
-            socket.create_connection((match[1], int(match[2])), timeout=10).close()
+            create_connection((match[1], int(match[2])), timeout=10).close()
         except OSError as error:
             raise _unreachable(address, error) from error
 

@@ -66,11 +66,11 @@ def _z_up(directions: np.ndarray) -> np.ndarray:
 
 def _radiance(mi: ModuleType, emitter: object, directions: np.ndarray) -> np.ndarray:
     """Radiance [N, 3] that arrives from directions [N, 3]."""
-    seen = mi.SurfaceInteraction3f()
+    seen, radiance_of = mi.SurfaceInteraction3f(), emitter.eval
     radiance = np.zeros(directions.shape)
     for number, direction in enumerate(-directions):
         seen.wi = mi.ScalarVector3f(*direction)
-        radiance[number] = emitter.eval(seen)
+        radiance[number] = radiance_of(seen)
     return radiance
 
 

@@ -6,8 +6,8 @@ import ctypes.util
 import glob
 import importlib.util
 import logging
-import os
 import re
+from os import environ
 from types import ModuleType
 
 from delit_models.errors import DelitError
@@ -38,7 +38,7 @@ def find_llvm() -> str | None:
     Dr.Jit aborts the whole process on LLVM 14 and 15, so those are never returned. A DRJIT_LIBLLVM_PATH
     that the user has set wins and is not questioned.
     """
-    chosen = os.environ.get("DRJIT_LIBLLVM_PATH")
+    chosen = environ.get("DRJIT_LIBLLVM_PATH")
     if chosen:
         return chosen
     found: dict[str, int] = {}
@@ -89,7 +89,7 @@ def start_mitsuba(variant: str | None = None, threads: int | None = None) -> Mod
                 f"The renderer variant {variant} needs LLVM 16 or newer and none was found. Install the package "
                 "libllvm19 (any LLVM >= 16), or point DRJIT_LIBLLVM_PATH at the library."
             )
-        os.environ["DRJIT_LIBLLVM_PATH"] = llvm
+        environ["DRJIT_LIBLLVM_PATH"] = llvm
     import mitsuba
 
     if variant.startswith("cuda"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import TiffImagePlugin
 
 from .errors import DelitError
 from .lazy_openimageio import is_installed, oiio
@@ -32,6 +33,9 @@ MOST_VALUES_A_BYTE = 5000
 
 ALWAYS_READ = 2**24
 """Values that are read whatever the file's size: they take 64 MB."""
+
+# TIFF's tags of where its pixels are: offsets and lengths, of strips and of tiles.
+_PIECES = ((273, 279), (324, 325))
 
 Attribute = str | int | float | tuple[float, ...]
 
@@ -87,6 +91,7 @@ def read_pixels(path: str | os.PathLike) -> OiioImage:
         )
     spec = image_input.spec()
     check_promise(file, spec.width, spec.height, spec.nchannels)
+    check_length(file, image_input.format_name())
     if (spec.width, spec.height) != (spec.full_width, spec.full_height):
         raise DelitError(
             f"{file} stores {spec.width} x {spec.height} pixels of a {spec.full_width} x {spec.full_height} "
@@ -127,6 +132,37 @@ def check_promise(file: Path, width: int, height: int, channels: int) -> None:
     if values > ALWAYS_READ and values > MOST_VALUES_A_BYTE * size:
         raise DelitError(
             f"{told}, which {size:,} bytes cannot hold: it is damaged or cut short. Copy or export it again."
+        )
+
+
+def check_length(file: Path, format_name: str) -> None:
+    """Refuse a TIFF that ends before its pixels do: OpenImageIO before 3.1.16 fills what is missing with anything.
+
+    Raises:
+        DelitError: naming both lengths.
+    """
+    if format_name != "tiff":
+        return
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(8)
+            # A BigTIFF's is twice as long.
+            start += opened.read(8) if 43 in start[2:4] else b""
+            tags = TiffImagePlugin.ImageFileDirectory_v2(start)
+            opened.seek(tags.next)
+            tags.load(opened)
+        ends = [
+            offset + length
+            for offsets, lengths in _PIECES
+            for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False)
+        ]
+    except Exception:
+        # Pillow fails on damaged headers in any way it likes; what OpenImageIO says of them counts.
+        return
+    if ends and max(ends) > size:
+        raise DelitError(
+            f"{file} is cut short: its pixels end at byte {max(ends):,}, and it has {size:,}. Copy or export it again."
         )
 
 

@@ -20,7 +20,7 @@ from .atomic_write import atomic_write
 from .coding import CHROMATICITIES, SRGB, Coding
 from .errors import DelitError
 from .lazy_openimageio import oiio
-from .oiio_files import check_promise, existing_file, header_of
+from .oiio_files import check_length, check_promise, existing_file, header_of
 
 if TYPE_CHECKING:
     from OpenImageIO import ImageSpec
@@ -156,6 +156,7 @@ def read_plate(path: str | os.PathLike) -> Plate:
         )
     spec = opened.spec()
     check_promise(file, spec.width, spec.height, spec.nchannels)
+    check_length(file, opened.format_name())
     pixels = opened.read_image(0, 0, 0, spec.nchannels, "float")
     if pixels is None:
         raise DelitError(

@@ -4,7 +4,8 @@
     python scripts/check_requirements.py --here     this platform and Python
 
 For each platform and Python, numpy is taken as installed in the oldest and the newest version that ComfyUI runs with
-there; the requirements have to resolve, from wheels alone, with numpy as it is.
+there; the requirements have to resolve, from wheels alone, with numpy as it is: to the newest versions that they allow,
+and to the oldest.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ class Case:
         return f"{self.platform}, Python {self.python}, numpy {self.numpy}"
 
 
-def resolve(case: Case) -> tuple[bool, str]:
-    """Whether the requirements resolve beside this numpy, and what to: the versions, or the resolver's complaint."""
+def resolve(case: Case, resolution: str) -> tuple[bool, str]:
+    """Whether the requirements resolve beside this numpy, to the "highest" or the "lowest" versions that they allow, and
+    what to: the versions, or the resolver's complaint."""
     with tempfile.TemporaryDirectory() as folder:
         installed = Path(folder) / "installed.txt"
         installed.write_text(f"numpy=={case.numpy}\n", encoding="utf-8")
         command = [
             sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate",
-            "--only-binary", ":all:", "--python-version", case.python,
+            "--only-binary", ":all:", "--resolution", resolution, "--python-version", case.python,
             "--python-platform", PLATFORMS[case.platform], str(installed), str(REQUIREMENTS),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -82,9 +84,10 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help="this platform and Python only")
     failed = 0
     for case in here() if parser.parse_args().here else every_case():
-        fits, told = resolve(case)
-        failed += not fits
-        print(f"{'✓' if fits else '✗'} {case}: {told}")
+        for resolution in ("highest", "lowest"):
+            fits, told = resolve(case, resolution)
+            failed += not fits
+            print(f"{'✓' if fits else '✗'} {case}, {resolution}: {told}")
     return 1 if failed else 0
 
 

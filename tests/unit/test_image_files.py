@@ -166,8 +166,6 @@ def test_files_that_are_missing_no_picture_or_hdr(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.9])
 def test_files_that_were_cut_short(tmp_path: Path, suffix: str, bit_depth: int, kept: float) -> None:
-    if (suffix, bit_depth) == (".tif", 16) and oiio.VERSION < 30100:
-        pytest.skip("OpenImageIO before 3.1 fills what a cut TIFF lacks without an error")
     path = tmp_path / f"image{suffix}"
     write_image(path, torch.rand(64, 64, 3), bit_depth)
     whole = path.read_bytes()

@@ -119,6 +119,15 @@ def test_damaged_plates_and_unknown_primaries(tmp_path):
     (tmp_path / "cut.exr").write_bytes(data[: len(data) // 2])
     with pytest.raises(DelitError, match="damaged|cut short|cannot be read"):
         read_plate(tmp_path / "cut.exr")
+    for pixel_type in ("uint16", "float"):
+        write_plate(
+            tmp_path / "whole.tif", _pixels(size=(64, 64)).clamp(0, 1), pixel_type=pixel_type, coding="sRGB"
+        )
+        data = (tmp_path / "whole.tif").read_bytes()
+        for kept in (0.3, 0.99):
+            (tmp_path / "cut.tif").write_bytes(data[: int(len(data) * kept)])
+            with pytest.raises(DelitError, match="cut short"):
+                read_plate(tmp_path / "cut.tif")
     (tmp_path / "text.exr").write_text("no picture")
     with pytest.raises(DelitError, match="cannot be read"):
         read_plate(tmp_path / "text.exr")

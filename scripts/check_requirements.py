@@ -47,8 +47,8 @@ class Case:
 
 
 def resolve(case: Case, resolution: str) -> tuple[bool, str]:
-    """Whether the requirements resolve beside this numpy, to the "highest" or the "lowest" versions that they allow, and
-    what to: the versions, or the resolver's complaint."""
+    """Whether the requirements resolve beside this numpy, to the "highest" or the "lowest" versions allowed, and what
+    to: the versions, or the resolver's complaint."""
     with tempfile.TemporaryDirectory() as folder:
         installed = Path(folder) / "installed.txt"
         installed.write_text(f"numpy=={case.numpy}\n", encoding="utf-8")

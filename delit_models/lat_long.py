@@ -207,7 +207,8 @@ def to_orientation(env: Tensor, preset: str) -> Tensor:
               u = 1/2 - atan2(y, x) / 2 pi, v (upwards) = 1/2 + elevation / pi
     openexr   +Z             -X               -Z, +X, +Y, right-handed: the `envmap = latlong` attribute
               of OpenEXR (longitude +pi at the left edge, longitude 0 along +Z, longitude pi/2 along +X);
-              USD's DomeLight is defined by it, with the USD camera looking along -Z. (OpenEXR puts the
+              USD's DomeLight is defined by it, with the USD camera looking along -Z; Houdini's and Arnold's
+              read a map as USD's does. (OpenEXR puts the
               outermost pixels' centres on the seam and the poles, renderers their outer edges: half a
               pixel there, nothing at the centre.)
     unreal    -Y             +X               +X, +Y, +Z, left-handed: a .hdr imported as a TextureCube

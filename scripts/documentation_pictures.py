@@ -2,12 +2,15 @@
 
     .venv/bin/python scripts/documentation_pictures.py
 
-assets/examples.jpg: each example portrait, flat-lit, and its light. assets/orientations.jpg: the labelled test map as
-each orientation preset writes it.
+assets/examples.jpg: each example portrait, flat-lit, and its light. assets/maps/: the labelled test map as the presets
+of other programs write it, the programs' axes drawn where their own formulas look for them.
+
+    .venv/bin/python scripts/documentation_pictures.py maps       only these; examples: only those
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -20,11 +23,21 @@ sys.path.insert(0, str(REPOSITORY))
 
 from delit_models.color import linear_to_srgb, tone_map  # noqa: E402
 from delit_models.image_files import read_image  # noqa: E402
-from delit_models.lat_long import ORIENTATIONS, labelled_test_map, to_orientation  # noqa: E402
+from delit_models.lat_long import labelled_test_map, to_orientation  # noqa: E402
 from delit_models.pipeline import DelitPipeline  # noqa: E402
+from tests.unit.test_orientation import PROGRAMS, Vector  # noqa: E402
 
 SIDE = 256
 QUALITY = 85
+MAP_HEIGHT, CAPTION = 320, 40
+TITLES = {
+    "blender": "Blender",
+    "openexr": "USD, Houdini, Arnold",
+    "unreal": "Unreal",
+    "nuke": "Nuke",
+    "three.js": "three.js",
+}
+AXES = {"X": (1, 0, 0), "Y": (0, 1, 0), "Z": (0, 0, 1)}
 
 
 def as_picture(pixels: Tensor, size: tuple[int, int]) -> Image.Image:
@@ -48,23 +61,64 @@ def examples() -> Image.Image:
     return sheet
 
 
-def orientations() -> Image.Image:
-    """The test map in every preset, three a row, named."""
-    test_map = labelled_test_map(SIDE)
-    sheet = Image.new("RGB", (6 * SIDE, -(-len(ORIENTATIONS) // 3) * SIDE))
+def axis_name(direction: Vector) -> str:
+    """(0, -1, 0) → “-Y”."""
+    name = next(
+        name for name, axis in AXES.items() if any(a * d for a, d in zip(axis, direction, strict=True))
+    )
+    return ("+" if sum(direction) > 0 else "-") + name
+
+
+def map_for(preset: str) -> Image.Image:
+    """The test map as a preset writes it; on it the axes of the program's world, and a caption."""
+    program = PROGRAMS[preset]
+    width, height = 2 * MAP_HEIGHT, MAP_HEIGHT
+    sheet = Image.new("RGB", (width, height + CAPTION), "#202020")
+    written = to_orientation(labelled_test_map(2 * MAP_HEIGHT), preset)
+    sheet.paste(as_picture(linear_to_srgb(written), (width, height)))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(22)
-    for index, preset in enumerate(ORIENTATIONS):
-        place = (index % 3 * 2 * SIDE, index // 3 * SIDE)
-        sheet.paste(as_picture(linear_to_srgb(to_orientation(test_map, preset)), (2 * SIDE, SIDE)), place)
-        draw.rectangle((*place, place[0] + 2 * SIDE - 1, place[1] + SIDE - 1), outline="white")
-        draw.text((place[0] + 8, place[1] + 4), preset, fill="white", font=font)
+    names = {program.forward: "ahead", program.right: "right", program.up: "up"}
+    opposite = {"ahead": "behind", "right": "left", "up": "down"}
+    for axis, side in list(names.items()):
+        names[tuple(-part for part in axis)] = opposite[side]
+    ahead = program.lookup(*program.forward)[0]
+    for axis, side in names.items():
+        u, v = program.lookup(*axis)
+        text = f"{axis_name(axis)} {side}"
+        half = draw.textlength(text, font) / 2 + 4
+        # At a pole any u is the same place. A direction at the seam is seen at both ends.
+        places = (
+            [ahead]
+            if side in ("up", "down")
+            else [u + turn for turn in (-1, 0, 1) if -0.05 < u + turn < 1.05]
+        )
+        for place in places:
+            x = min(max(place * width, half), width - half)
+            y = min(max(v * height, 16), height - 16)
+            draw.text((x, y), text, "white", font, anchor="mm", stroke_width=3, stroke_fill="black")
+    said = f"{TITLES[preset]} · preset {preset} · the camera looks along {axis_name(program.forward)}"
+    draw.text((12, height + CAPTION // 2), said, "white", ImageFont.load_default(20), anchor="lm")
     return sheet
 
 
+def save(picture: Image.Image, name: str) -> None:
+    path = REPOSITORY / "assets" / f"{name}.jpg"
+    path.parent.mkdir(exist_ok=True)
+    picture.save(path, quality=QUALITY, optimize=True)
+    print(f"assets/{name}.jpg: {picture.width}×{picture.height}, {path.stat().st_size / 1000:.0f} kB")
+
+
 def main() -> None:
-    for name, picture in (("examples", examples()), ("orientations", orientations())):
-        picture.save(REPOSITORY / "assets" / f"{name}.jpg", quality=QUALITY, optimize=True)
-        print(f"assets/{name}.jpg: {picture.width}×{picture.height}")
+    parser = argparse.ArgumentParser(description="Make the pictures of the documentation anew.")
+    parser.add_argument(
+        "which", nargs="*", choices=["examples", "maps", []], help="which of them (default: all)"
+    )
+    which = parser.parse_args().which or ["examples", "maps"]
+    if "examples" in which:
+        save(examples(), "examples")
+    if "maps" in which:
+        for preset in TITLES:
+            save(map_for(preset), f"maps/{preset.replace('.', '_')}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ def blender(x: float, y: float, z: float) -> tuple[float, float]:
 
 def openexr(x: float, y: float, z: float) -> tuple[float, float]:
     # ImfEnvmap: latitude 0 and longitude 0 is +z, longitude pi/2 is +x; the first pixel has latitude +pi/2
-    # and longitude +pi, the last one -pi/2 and -pi. USD's documentation of DomeLight quotes it as its own.
+    # and longitude +pi, the last one -pi/2 and -pi. USD's documentation of DomeLight quotes it as its own, and so does
+    # Houdini's of its Dome Light LOP. Arnold's skydome_light is what arnold-usd (translator/reader/read_light.cpp,
+    # writer/write_light.cpp) makes of a DomeLight, and the other way round, with texture and matrix unchanged.
     longitude = math.atan2(x, z)
     latitude = math.atan2(y, math.hypot(x, z))
     return 0.5 - longitude / (2 * math.pi), 0.5 - latitude / math.pi

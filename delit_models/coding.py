@@ -111,7 +111,9 @@ def open_source(
         DelitError: for another coding, and for pictures that images.check_images refuses.
     """
     if coding not in get_args(Coding):
-        raise DelitError(f"“{coding}” is no coding that Delit knows; choose from {get_args(Coding)}.")
+        raise DelitError(
+            f"“{coding}” is no coding that Delit knows; choose from {', '.join(get_args(Coding))}."
+        )
     if not abs(stops) <= MOST_STOPS:
         raise DelitError(
             f"exposure is {stops} stops; give a number between -{MOST_STOPS:g} and {MOST_STOPS:g}."

@@ -129,9 +129,10 @@ def _check_range(images: Tensor) -> tuple[float, float]:
     """The least and the greatest value, which are nearly in [0, 1]."""
     low, high = images.min().item(), images.max().item()
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
+        eight_bit = " If these are 8-bit codes, divide them by 255." if low >= 0 and 100 < high <= 255 else ""
         raise DelitError(
             f"The image's values run from {low:.3g} to {high:.3g}, but sRGB-coded pictures lie in [0, 1]. Of an HDR or "
-            "linear plate say so: set coding to “linear Rec.709” or “ACEScg”."
+            f"linear plate say so: set coding to “linear Rec.709” or “ACEScg”.{eight_bit}"
         )
     return low, high
 
@@ -152,7 +153,9 @@ def check_mask(mask: Tensor, images: Tensor) -> Tensor:
     batch = images.shape[0]
     mask = check_mask_shape(mask, batch)
     if not torch.isfinite(mask).all():
-        raise DelitError("The mask holds values that are NaN or infinite.")
+        raise DelitError(
+            "The mask holds values that are NaN or infinite. Find the node before this one that makes them."
+        )
     fitted = resize_area(mask[:, None].float(), tuple(images.shape[1:3]))
     return fitted.clamp(0, 1).expand(batch, -1, -1, -1)
 
@@ -172,6 +175,15 @@ def check_mask_shape(mask: Tensor, batch: int) -> Tensor:
     return mask
 
 
+def refuse_empty_mask(mask: Tensor | None) -> None:
+    """Raise DelitError for a mask that is 0 everywhere, in all of its batch: nothing would be delit."""
+    if mask is not None and mask.numel() and not (mask != 0).any():
+        raise DelitError(
+            "The mask is empty (black everywhere), so nothing would be delit. Core's Load Image gives such a mask of a "
+            "picture without transparency. Connect a mask that is white on the subject, or none."
+        )
+
+
 def apply_mask(flat: Tensor, source: Tensor, mask: Tensor | None, outside: Outside) -> Tensor:
     """Put the flat-lit subject over what lies outside the mask.
 
@@ -183,7 +195,9 @@ def apply_mask(flat: Tensor, source: Tensor, mask: Tensor | None, outside: Outsi
         [B, 3, H, W], or [B, 4, H, W] with straight (unpremultiplied) alpha for "transparent".
     """
     if outside not in get_args(Outside):
-        raise DelitError(f"“{outside}” is no way to fill outside the mask; choose from {get_args(Outside)}.")
+        raise DelitError(
+            f"“{outside}” is no way to fill outside the mask; choose from {', '.join(get_args(Outside))}."
+        )
     if outside == "transparent":
         alpha = torch.ones_like(flat[:, :1]) if mask is None else mask
         return torch.cat((flat, alpha), dim=1)

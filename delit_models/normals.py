@@ -47,7 +47,7 @@ def decode_normals(
     """
     if convention not in get_args(NormalConvention):
         raise DelitError(
-            f"“{convention}” is no normal map convention; choose from {get_args(NormalConvention)}."
+            f"“{convention}” is no normal map convention; choose from {', '.join(get_args(NormalConvention))}."
         )
     vectors = three_channels(coded) * 2 - 1
     if convention != OPENGL:

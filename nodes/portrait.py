@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..delit_models.coding import SRGB
+from ..delit_models.images import refuse_empty_mask
 from ..delit_models.pipeline import DelitOptions
 from ..delit_models.video.continuity import is_clip
 from .delit_model import DelitModel, pipeline_of
@@ -104,6 +105,7 @@ class DelitPortrait(io.ComfyNode):
         vae: object | None = None,
         delit_model: DelitModel | None = None,
     ) -> io.NodeOutput:
+        refuse_empty_mask(mask)
         clip = mode == CLIP or (mode == AUTO and is_clip(image))
         options = DelitOptions(
             working_size, detail_transfer, area, outside, clip, env_pooling, coding, exposure

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..delit_models.coding import SRGB, Source, open_source
-from ..delit_models.images import Framing
+from ..delit_models.images import Framing, refuse_empty_mask
 from ..delit_models.latent_notes import (
     LatentNotes,
     decoded_framing,
@@ -221,6 +221,7 @@ class DelitDecode(io.ComfyNode):
         source: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
+        refuse_empty_mask(mask)
         codec = ComfyVAE(vae)
         z_flat, notes = open_latent(flat_latent)
         framing = decoded_framing(z_flat, notes)

@@ -22,7 +22,7 @@ def check_pooling(pooling: str) -> None:
     """Raise DelitError for what is no way to pool light over time."""
     if pooling not in get_args(EnvPooling):
         raise DelitError(
-            f"“{pooling}” is no way to pool light over time; choose from {get_args(EnvPooling)}."
+            f"“{pooling}” is no way to pool light over time; choose from {', '.join(get_args(EnvPooling))}."
         )
 
 

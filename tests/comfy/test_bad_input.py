@@ -157,6 +157,11 @@ def test_a_mask_of_another_batch(server: ComfyServer) -> None:
     refused(server, graph, "DelitPortrait", "2 images", "3 masks")
 
 
+def test_a_mask_that_is_empty_as_load_image_gives_it(server: ComfyServer) -> None:
+    graph = graphs.portrait(server, graphs.picture(), np.zeros((1, 64, 64), np.float32))
+    refused(server, graph, "DelitPortrait", "mask is empty", "Load Image")
+
+
 @pytest.mark.parametrize("frames", [1, 2, 4, 5, 6])
 def test_a_clip_of_any_length_comes_back_whole(server: ComfyServer, frames: int) -> None:
     handled(server, graphs.portrait(server, graphs.picture(batch=frames), mode="clip"))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delit_models.errors import DelitError
-from delit_models.images import Framing, apply_mask, check_images, check_mask
+from delit_models.images import Framing, apply_mask, check_images, check_mask, refuse_empty_mask
 
 sides = st.integers(64, 700)
 
@@ -55,6 +55,7 @@ def test_grey_is_widened_and_alpha_dropped_with_a_note(caplog):
         (torch.zeros(64, 64, 3), "shape"),
         (torch.full((1, 64, 64, 3), 1.5), "1.5"),
         (torch.full((1, 64, 64, 3), -0.5), "-0.5"),
+        (torch.full((1, 64, 64, 3), 200.0), "divide them by 255"),
     ],
 )
 def test_unusable_pictures_are_refused(images, told):
@@ -82,6 +83,13 @@ def test_masks_are_resized_and_shared_but_not_guessed():
         check_mask(torch.ones(2, 80, 96), images)
     with pytest.raises(DelitError, match="NaN"):
         check_mask(torch.full((1, 8, 8), float("nan")), images)
+
+
+def test_an_empty_mask_is_refused_with_its_cause():
+    refuse_empty_mask(None)
+    refuse_empty_mask(torch.stack([torch.zeros(8, 8), torch.ones(8, 8)]))
+    with pytest.raises(DelitError, match="Load Image gives such a mask"):
+        refuse_empty_mask(torch.zeros(1, 64, 64))
 
 
 def test_outside_the_mask():

@@ -48,6 +48,16 @@ def test_notes_and_titles_of_shipped_workflows_are_there(workflow: Path) -> None
     assert named - set(TEXTS["titles"]) == set()
 
 
+def test_both_readmes_lead_to_the_same_pages() -> None:
+    pages = [
+        set(re.findall(r"\]\(([\w/]+\.md)\)", (REPOSITORY / name).read_text(encoding="utf-8")))
+        for name in ("README.md", "README.zh.md")
+    ]
+    assert (
+        pages[0] - pages[1] <= {"README.zh.md", "CHANGELOG.md", "portraits/README.md"} and len(pages[1]) > 10
+    )
+
+
 def test_all_texts_are_chinese_and_used() -> None:
     graphs = "".join(
         json.dumps(json.loads(w.read_text(encoding="utf-8")), ensure_ascii=False) for w in WORKFLOWS

@@ -160,7 +160,8 @@ def read_plate(path: str | os.PathLike) -> Plate:
     pixels = opened.read_image(0, 0, 0, spec.nchannels, "float")
     if pixels is None:
         raise DelitError(
-            f"{file} is damaged or cut short: {opened.geterror() or 'its pixels cannot be read'}. Copy or export it again."
+            f"{file} is damaged or cut short: {opened.geterror() or 'its pixels cannot be read'}. "
+            "Copy or export it again."
         )
     pixels = pixels.reshape(spec.height, spec.width, spec.nchannels)
     color, alpha = _channels(spec.channelnames, file)

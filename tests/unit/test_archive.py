@@ -27,7 +27,7 @@ NOT_THE_PACK = ("scripts/", "benchmarks/", "tests/")
 # JavaScript and words among them, as publishers report it from the status_reason of their versions. A version with a
 # single finding, if only of severity “info”, is flagged, and not served before somebody has looked at it.
 REGISTRY_FINDINGS = {
-    "python_network_operations": r"\.(connect|bind|send|sendall|recv)\s*\(|\bsocket\.[a-z]|urllib\.request|urlopen|"
+    "python_network_operations": r"\.(connect|bind|send|sendall|recv)\s*\(|\bsocket\.(socket|create_\w+)\s*\(|urllib\.request|urlopen|"
     r"http\.client|requests\.(get|post)|ClientSession",
     "python_environment_manipulation": r"os\.(environ|getenv|putenv|unsetenv)\b",
     "python_command_injection_risk": r"subprocess\.\w+\s*\(|os\.(system|popen|startfile)\b",

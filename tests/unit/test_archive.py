@@ -23,18 +23,18 @@ DANGEROUS = {
 }  # fmt: skip
 # Not run inside ComfyUI: these may call other programs by a list of words, and unpickle what they pickled themselves.
 NOT_THE_PACK = ("scripts/", "benchmarks/", "tests/")
+HARMLESS_THERE = ("subprocess.", "urllib.", "pickle.", "compile", "__import__")
 # What the registry's own scan (YARA rules, which are not public) looks for in the text of every file of the archive,
 # JavaScript and words among them, as publishers report it from the status_reason of their versions. A version with a
 # single finding, if only of severity “info”, is flagged, and not served before somebody has looked at it.
 REGISTRY_FINDINGS = {
-    "python_network_operations": r"\.(connect|bind|send|sendall|recv)\s*\(|\bsocket\.(socket|create_\w+)\s*\(|urllib\.request|urlopen|"
-    r"http\.client|requests\.(get|post)|ClientSession",
+    "python_network_operations": r"\.(connect|bind|send|sendall|recv)\s*\(|\bsocket\.(socket|create_\w+)\s*\(|"
+    r"urllib\.request|urlopen|http\.client|requests\.(get|post)|ClientSession",
     "python_environment_manipulation": r"os\.(environ|getenv|putenv|unsetenv)\b",
     "python_command_injection_risk": r"subprocess\.\w+\s*\(|os\.(system|popen|startfile)\b",
     "python_dynamic_execution": r"(?<![\w.])(eval|exec)\s*\(|\.eval\s*\([^)\s]|__import__\s*\(|(?<!re\.)\bcompile\s*\(",
     "python_bytecode_manipulation": r"\bmarshal\.|pickle\.loads?\b",
 }
-HARMLESS_THERE = ("subprocess.", "urllib.", "pickle.", "compile", "__import__")
 
 
 def git(*arguments: str) -> list[str]:

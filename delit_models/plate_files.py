@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .atomic_write import atomic_write
+from .atomic_write import atomic_write, is_hidden
 from .coding import CHROMATICITIES, SRGB, Coding
 from .errors import DelitError
 from .lazy_openimageio import oiio
@@ -99,7 +99,7 @@ def find_plates(folder: Path) -> list[str]:
     """Names of the plates under a folder, with subfolders; a numbered sequence of two or more as `name.####.exr`."""
     names: dict[str, int] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in PLATE_SUFFIXES or not path.is_file():
+        if path.suffix.lower() not in PLATE_SUFFIXES or is_hidden(path) or not path.is_file():
             continue
         name = path.relative_to(folder).as_posix()
         match = _NUMBERED.match(name)

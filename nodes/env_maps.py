@@ -12,6 +12,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..delit_models.atomic_write import is_hidden
 from ..delit_models.color import auto_exposure, tone_map
 from ..delit_models.env_map_files import ENV_SUFFIXES, WEIGHTS_ATTRIBUTE, read_env_map, write_env_map
 from ..delit_models.errors import DelitError
@@ -259,7 +260,11 @@ def _env_files() -> list[str]:
     for folder, subfolders, names in os.walk(top, followlinks=False):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         inside = Path(folder).relative_to(top)
-        found += [(inside / name).as_posix() for name in names if Path(name).suffix.lower() in ENV_SUFFIXES]
+        found += [
+            (inside / name).as_posix()
+            for name in names
+            if Path(name).suffix.lower() in ENV_SUFFIXES and not is_hidden(name)
+        ]
     return sorted(found)
 
 

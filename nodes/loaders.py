@@ -8,6 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..delit_models.atomic_write import is_hidden
 from ..delit_models.checkpoint import load_wan_vae
 from ..delit_models.errors import DelitError
 from ..delit_models.image_files import read_image
@@ -37,7 +38,7 @@ class DelitLoadWanVAE(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "vae_name",
-                    options=[EMBEDDED_VAE_NAME, *folder_paths.get_filename_list("vae")],
+                    options=[EMBEDDED_VAE_NAME, *_files("vae")],
                     default=EMBEDDED_VAE_NAME,
                     tooltip=(
                         f"“{EMBEDDED_VAE_NAME}”, which the embedded heads belong to, or a file of models/vae such as "
@@ -77,7 +78,7 @@ class DelitLoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=[EMBEDDED_HEADS_NAME, *folder_paths.get_filename_list("delit")],
+                    options=[EMBEDDED_HEADS_NAME, *_files("delit")],
                     default=EMBEDDED_HEADS_NAME,
                     tooltip=(
                         f"“{EMBEDDED_HEADS_NAME}”: the heads that come with Delit, which belong to its narrow VAE. "
@@ -152,6 +153,11 @@ class DelitExamplePortrait(io.ComfyNode):
         if not normals.is_file():
             return io.NodeOutput(image, ExecutionBlocker(NO_TRUTH), ExecutionBlocker(NO_TRUTH))
         return io.NodeOutput(image, read_image(normals)[None, ..., :3], read_image(mask)[None, ..., 0])
+
+
+def _files(folder: str) -> list[str]:
+    """What a folder of models offers; not what training has begun to write there."""
+    return [name for name in folder_paths.get_filename_list(folder) if not is_hidden(name)]
 
 
 def _model_file(folder: str, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import sys
 from collections.abc import Callable
@@ -17,12 +18,46 @@ def run_command(command: Callable[[argparse.Namespace], None], arguments: argpar
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         command(arguments)
-    except DelitError as error:
-        print(f"✗ {' '.join(str(error).split())}", file=sys.stderr)
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
+            raise
+        print(f"✗ {told}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
+
+
+def refusal(error: Exception) -> str | None:
+    """What to tell of an error that the user can mend, in one line: our own, a disk's, or memory that ran out. None for
+    any other, whose traceback is wanted."""
+    if isinstance(error, DelitError):
+        return " ".join(str(error).split())
+    if _is_out_of_memory(error):
+        return (
+            f"Memory ran out ({_first_line(error)}). What was finished before is kept. Take less at once: smaller "
+            "pictures, a smaller batch or working size, fewer workers."
+        )
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return (
+            f"{place}{error.strerror or _first_line(error)}. What was finished before is kept. Check that the disk is "
+            "there, that it is not full, and that you may read and write there."
+        )
+    return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    # torch has no class of its own for the processor's memory, and not in all versions one for a GPU's.
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in told or "allocate memory" in told)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def choose_device(name: str | None) -> torch.device:

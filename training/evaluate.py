@@ -17,6 +17,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
+from delit_models.atomic_write import check_folder
 from delit_models.errors import DelitError
 from delit_models.heads_file import load_heads
 from delit_models.image_files import write_image
@@ -41,6 +42,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         raise DelitError(
             f"--limit is {arguments.limit}; give 1 or more pairs, or leave it out to measure all."
         )
+    folder = Path(arguments.report)
+    check_folder(folder)
     weights = EMBEDDED_HEADS if arguments.weights == EMBEDDED else Path(arguments.weights)
     pipe = DelitPipeline.load(arguments.wan_vae_checkpoint, weights, choose_device(arguments.device))
     pairs = open_pairs(arguments.data_root, arguments.split)
@@ -51,7 +54,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
     scores = [evaluator.score(i) for i in tqdm(indices, desc="evaluating", unit="pair", mininterval=2)]
     about = _about(arguments, weights, notes)
     print_tables(scores, about)
-    folder = Path(arguments.report)
     write_json(folder / "report.json", about, scores)
     write_csv(folder / "report.csv", scores)
     write_page(

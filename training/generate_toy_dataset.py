@@ -18,15 +18,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from delit_models.atomic_write import remove_unfinished
 from delit_models.errors import DelitError
+from training.data.index import INDEX_FILE
 from training.synth.dataset.captures import find_captures
 from training.synth.dataset.contact_sheet import write_contact_sheet
 from training.synth.dataset.folder import (
+    DESCRIPTION_FILE,
     DatasetConfig,
     append_index,
     files_are_there,
     missing_work,
     prepare_folder,
+    remove_unfinished_files,
     repair_index,
 )
 from training.synth.dataset.workers import (
@@ -40,7 +44,8 @@ from training.synth.dataset.workers import (
 from training.synth.render.denoise import check_denoiser
 from training.synth.render.mitsuba_runtime import renderer_variant
 
-from .make_shards import make_shards, print_counts, refuse_filled
+from .command_line import refusal
+from .make_shards import make_shards, packed_already, print_counts, refuse_filled
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -172,7 +177,10 @@ def unfinished_work(config: DatasetConfig) -> list[Work]:
                 "no more, or leave --num_subjects out."
             )
     prepare_folder(config)
-    return missing_work(config, repair_index(config.output_dir))
+    remove_unfinished([config.output_dir / DESCRIPTION_FILE, config.output_dir / INDEX_FILE])
+    work = missing_work(config, repair_index(config.output_dir))
+    remove_unfinished_files(config.output_dir, (subject for subject, _ in work))
+    return work
 
 
 def collect(config: DatasetConfig, work: list[Work], made: Iterator[list[dict]]) -> int:
@@ -241,17 +249,25 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         config = _config(options)
-        if options.shards:
+        packed = packed_already(config.output_dir, options.shards) if options.shards else None
+        if options.shards and not packed:
             # Not only after hours of rendering.
             refuse_filled(options.shards)
         pairs = generate(config, options.workers, options.ray)
         if options.preview:
             print(f"Contact sheet: {write_contact_sheet(config.output_dir)}")
         if options.shards:
-            print_counts(make_shards(config.output_dir, options.shards))
-    except DelitError as error:
-        print(f"error: {error}", file=sys.stderr)
+            # Whoever asks for more than was packed once gets told that there is something in its place.
+            print_counts(packed if packed and not pairs else make_shards(config.output_dir, options.shards))
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on.", file=sys.stderr)
+        return 130
     print(f"{pairs} pairs made in {config.output_dir}")
     return 0
 

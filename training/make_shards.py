@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ from training.data.pairs import LINEAR_FILE, read_entries
 from .command_line import run_command
 
 SHARD_SIZE = 500
+DESCRIPTION_FILE = "dataset.json"
 # What a file is called in a shard, where it is not what the index calls it.
 _MEMBER_NAMES = {"env_map": "env"}
 
@@ -70,6 +72,21 @@ def refuse_filled(folder: Path) -> None:
     """Raises DelitError for a folder that shards cannot be written to, as there is something in its place."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DelitError(f"{folder} is not empty. Choose another folder for the shards, or empty it first.")
+
+
+def packed_already(data_root: Path, output: Path) -> dict[str, dict[str, int]] | None:
+    """What `make_shards` returned for a folder that holds the shards of this data set, whole; None for any other."""
+    try:
+        own, packed = (read_json(folder / DESCRIPTION_FILE) for folder in (data_root, output))
+        shards = packed.pop("shards")
+        counts = {split: sum(own_shards.values()) for split, own_shards in shards.items()}
+        there = all((output / name).is_file() for own_shards in shards.values() for name in own_shards)
+        if there and own == packed and counts == Counter(entry["split"] for entry in read_entries(data_root)):
+            return shards
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DelitError):
+        # Not begun, or of another kind.
+        pass
+    return None
 
 
 @contextmanager
@@ -137,12 +154,12 @@ def _names_a_file(value: object, root: Path) -> bool:
 
 def _write_description(data_root: Path, output: Path, shards: dict[str, dict[str, int]]) -> None:
     """The data set's own description, and what is in the shards."""
-    present = data_root / "dataset.json"
+    present = data_root / DESCRIPTION_FILE
     try:
         description = dict(read_json(present)) if present.is_file() else {}
     except (ValueError, TypeError) as error:
         raise DelitError(f"{present} cannot be read ({error}). Repair or remove it.") from error
-    with atomic_write(output / "dataset.json") as temporary:
+    with atomic_write(output / DESCRIPTION_FILE) as temporary:
         temporary.write_text(json.dumps(description | {"shards": shards}, indent=2) + "\n")
 
 

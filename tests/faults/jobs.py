@@ -22,7 +22,7 @@ from delit_models.video.files import write_video
 from training.data.index import INDEX_FILE, index_lines
 from training.data.shards import open_pairs
 from training.data.sphere_pairs import write_sphere_pairs
-from training.loop.checkpoints import LAST, PREVIOUS
+from training.loop.checkpoints import PREVIOUS, find_checkpoints
 
 from .victims import Command
 from .whole_files import damaged_files, differences, hidden_files
@@ -65,6 +65,14 @@ class Job:
     def command(self, inputs: Path, folder: Path) -> Command:
         return Command(self.module, self.arguments(inputs, folder))
 
+    def finished(self, inputs: Path, folder: Path) -> list[Path]:
+        """Files that later starts must leave as they are: that work is done."""
+        return []
+
+    def word_of_going_on(self, folder: Path) -> str:
+        """What the next start prints, as there is something to go on from; nothing for a job that does not say."""
+        return ""
+
     def is_done(self, folder: Path) -> bool:
         """Whether no further start is needed, as one would be refused."""
         return False
@@ -100,6 +108,14 @@ class Generator(Job):
         yield from (told for told in damaged_files(folder) if INDEX_FILE not in told)
         if (folder / "data" / INDEX_FILE).is_file():
             yield from self._index_faults(folder / "data")
+
+    def finished(self, inputs: Path, folder: Path) -> list[Path]:
+        if not (folder / "data" / INDEX_FILE).is_file():
+            return []
+        lines = [line.entry for line in index_lines(folder / "data") if not line.problem]
+        return [
+            folder / "data" / line[part] for line in lines for part in ("relit", "relit_linear", "env_map")
+        ]
 
     def not_as_unbroken(self, inputs: Path, folder: Path, unbroken: Path) -> Iterator[str]:
         yield from super().not_as_unbroken(inputs, folder, unbroken)
@@ -175,6 +191,9 @@ class Cache(Job):
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
         return ["encode", str(inputs / "data"), str(folder)]
 
+    def finished(self, inputs: Path, folder: Path) -> list[Path]:
+        return list(folder.glob("latents-*/[!.]*"))
+
 
 class HeadsTraining(Job):
     """training.train_delit_wan: ten steps of tiny heads, with a checkpoint every second one."""
@@ -205,8 +224,10 @@ class HeadsTraining(Job):
             "--workers",
             "0",
         ]
-        resumed = any((folder / name).is_file() for name in ("checkpoint.new.pt", LAST, PREVIOUS))
-        return [*files, *run, "--device", "cpu", *(["--resume"] if resumed else [])]
+        return [*files, *run, "--device", "cpu", *(["--resume"] if find_checkpoints(folder) else [])]
+
+    def word_of_going_on(self, folder: Path) -> str:
+        return "Going on from step" if find_checkpoints(folder) else ""
 
     def not_as_unbroken(self, inputs: Path, folder: Path, unbroken: Path) -> Iterator[str]:
         # A run that was killed before its last checkpoint but one never had a previous one, or has an older one.
@@ -226,6 +247,9 @@ class VAETraining(HeadsTraining):
         size = ["--width", "8", "--crop", "32", "--batch_size", "1", "--steps", str(self.steps)]
         files = ["--data_root", str(inputs / "data"), "--output", str(folder / "vae.safetensors")]
         return [*files, *size, "--save_every", "2", "--test_every", "2", "--device", "cpu"]
+
+    def word_of_going_on(self, folder: Path) -> str:
+        return super().word_of_going_on(folder / "vae.training")
 
     def not_as_unbroken(self, inputs: Path, folder: Path, unbroken: Path) -> Iterator[str]:
         told = Job.not_as_unbroken(self, inputs, folder, unbroken)

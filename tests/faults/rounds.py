@@ -93,6 +93,8 @@ def _faults_of_round(
     for moment in (*moments, NEVER):
         if job.is_done(folder):
             break
+        before = {file: file.stat().st_mtime_ns for file in job.finished(inputs, folder)}
+        word = job.word_of_going_on(folder)
         try:
             ending = run_victim(job.command(inputs, folder), folder, log, moment, _PATIENCE)
         except TimeoutError as error:
@@ -103,6 +105,11 @@ def _faults_of_round(
         if not ending.killed and ending.status:
             yield after + f"a start ended with status {ending.status}: {_last_lines(ending)}"
             return
+        if word and not ending.killed and word not in ending.log:
+            yield after + f"a start did not go on from what was there: {_last_lines(ending)}"
+        for file, written in before.items():
+            if not file.is_file() or file.stat().st_mtime_ns != written:
+                yield after + f"{file.relative_to(folder)} was finished, and was made again"
         if ending.killed:
             yield from (after + told for told in job.broken_promises(inputs, folder))
     told_of = job.not_as_unbroken(inputs, folder, unbroken.folder)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 from tqdm import tqdm
 
+from delit_models.atomic_write import remove_unfinished
 from delit_models.images import VAE_STRIDE
 from delit_models.wan_vae import WanVAE
 from training.augment.rows import VariantRows
@@ -39,7 +40,7 @@ def encode_missing(
     """
     chunks = cache.layout.chunks
     own = range(rank * chunks // world, (rank + 1) * chunks // world)
-    _remove_unfinished(cache, own)
+    remove_unfinished(chunk_file(cache.folder, chunk) for chunk in own)
     _encode_chunks(cache, vae, rows, [chunk for chunk in cache.missing() if chunk in own], workers)
     choice = random.Random(rank)
     while missing := cache.missing():
@@ -87,11 +88,3 @@ def encode_variant(vae: WanVAE, variant: Variant) -> dict[str, Tensor]:
         "gains": variant.gains,
         "mirrored": torch.tensor(variant.mirrored),
     }
-
-
-def _remove_unfinished(cache: LatentCache, chunks: Sequence[int]) -> None:
-    """Remove what a killed process had begun to write of these chunks (`atomic_write`'s hidden files)."""
-    stems = {chunk_file(cache.folder, chunk).stem for chunk in chunks}
-    for file in cache.folder.glob(".chunk-*"):
-        if file.name.split(".")[1] in stems:
-            file.unlink(missing_ok=True)

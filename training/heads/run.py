@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
+from delit_models.atomic_write import check_folder, remove_unfinished
 from delit_models.checkpoint import load_wan_vae
 from delit_models.decoder_lora import with_lora
 from delit_models.errors import DelitError
@@ -35,7 +36,7 @@ from training.data.pairs import Pairs, SomePairs, check_size, fingerprint_of
 from training.data.shards import open_pairs
 from training.data.splits import split_subjects
 from training.evaluation.metrics import mean_environment_of, spread
-from training.loop.checkpoints import load_checkpoint, save_checkpoint
+from training.loop.checkpoints import load_checkpoint, save_checkpoint, tidy_checkpoints
 from training.loop.log import RunLog
 from training.loop.schedule import CoolDownInTime
 from training.loop.stopping import StopRequest
@@ -122,6 +123,8 @@ def train_heads(config: TrainConfig, settings: RunSettings, engine: Accelerator)
         raise DelitError(
             f"--batch_size is {config.batch_size}, which {engine.num_processes} processes cannot share equally."
         )
+    if engine.is_main_process:
+        _prepare_output(settings.output)
     vae = load_wan_vae(settings.vae, engine.device)
     start = (
         load_heads_of(vae, settings.vae, settings.start_from, engine.device) if settings.start_from else None
@@ -137,6 +140,13 @@ def train_heads(config: TrainConfig, settings: RunSettings, engine: Accelerator)
     with RunLog(settings.output / "log", engine.is_main_process) as log:
         run.go(log)
     return settings.output / HEADS_FILE
+
+
+def _prepare_output(folder: Path) -> None:
+    """Refuse a folder that takes no files before any work, and remove what a killed run had begun to write there."""
+    check_folder(folder)
+    tidy_checkpoints(folder)
+    remove_unfinished([folder / HEADS_FILE, folder / LAST_HEADS_FILE])
 
 
 def open_data(config: TrainConfig, settings: RunSettings, vae: WanVAE, engine: Accelerator) -> RunData:

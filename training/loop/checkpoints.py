@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from delit_models.atomic_write import atomic_write
+from delit_models.atomic_write import atomic_write, remove_unfinished, replace_file
 from delit_models.errors import DelitError
 
 LAST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+# A new checkpoint until it has taken the last one's place.
+_STAGED = "checkpoint.new.pt"
 FORMAT_VERSION = 2
 
 Identity = Mapping[str, Any]
@@ -20,15 +21,38 @@ Identity = Mapping[str, Any]
 
 
 def save_checkpoint(folder: Path, identity: Identity, state: Mapping[str, Any]) -> None:
-    """Write the last checkpoint; the one that was the last becomes the previous one."""
+    """Write the last checkpoint; the one that was the last becomes the previous one.
+
+    Raises DelitError where it cannot be written; the older ones are left then.
+    """
     last = folder / LAST
     # Beside its place first: a full disk or a kill leaves both older ones.
-    staged = folder / "checkpoint.new.pt"
-    with atomic_write(staged) as temporary:
-        torch.save({"format": FORMAT_VERSION, "identity": dict(identity), "state": dict(state)}, temporary)
-    if last.is_file():
-        os.replace(last, folder / PREVIOUS)
-    os.replace(staged, last)
+    staged = folder / _STAGED
+    try:
+        with atomic_write(staged) as temporary:
+            torch.save(
+                {"format": FORMAT_VERSION, "identity": dict(identity), "state": dict(state)}, temporary
+            )
+        if last.is_file():
+            replace_file(last, folder / PREVIOUS)
+        replace_file(staged, last)
+    except (OSError, RuntimeError) as error:
+        # torch's writer says RuntimeError to a full disk, and what it says of it helps nobody.
+        reason = getattr(error, "strerror", None) or "its disk is full or gone"
+        raise DelitError(
+            f"Cannot write {last}: {reason}. The checkpoint before it is kept: make room, and the run goes on from "
+            "there."
+        ) from error
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints that are in a folder, newest first; one of them may be damaged."""
+    return [folder / name for name in (_STAGED, LAST, PREVIOUS) if (folder / name).is_file()]
+
+
+def tidy_checkpoints(folder: Path) -> None:
+    """Remove what a killed run had begun to write; for the run that writes to this folder now."""
+    remove_unfinished([folder / _STAGED])
 
 
 def load_checkpoint(folder: Path, identity: Identity) -> dict[str, Any]:
@@ -36,7 +60,7 @@ def load_checkpoint(folder: Path, identity: Identity) -> dict[str, Any]:
 
     Raises DelitError where there is none, or where it is of another run: every name that differs is told.
     """
-    found = [folder / name for name in ("checkpoint.new.pt", LAST, PREVIOUS) if (folder / name).is_file()]
+    found = find_checkpoints(folder)
     if not found:
         raise DelitError(
             f"There is nothing to resume: {folder / LAST} is not there. Leave out --resume to start."

@@ -1,8 +1,13 @@
-"""Being asked to stop: SIGTERM and Ctrl-C end a run after its current step, with a checkpoint."""
+"""Being asked to stop: SIGTERM and Ctrl-C end a run after its current step, with a checkpoint. And not being asked: worker
+processes end when the process that started them was killed."""
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from types import FrameType, TracebackType
 
 # SIGTERM is how clusters and service managers ask; it does not exist everywhere.
@@ -36,3 +41,16 @@ def leave_stopping_to_the_main_process(_worker: int = 0) -> None:
     """For worker processes, which a terminal's Ctrl-C and a cluster's SIGTERM reach as well."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_the_main_process() -> None:
+    """For worker processes of a pool: they would wait for work for ever where the process that started them was killed,
+    and go on writing what they were at beside the run that takes over."""
+    main = multiprocessing.parent_process()
+    if main is not None:
+        threading.Thread(target=_end_after, args=(main.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

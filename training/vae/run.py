@@ -14,12 +14,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from delit_models.atomic_write import check_folder, remove_unfinished
 from delit_models.checkpoint import save_wan_vae
 from delit_models.wan_vae import WanVAE
 from training.data.pairs import Pairs, fingerprint_of
 from training.data.shards import open_pairs
 from training.evaluation.metrics import psnr
-from training.loop.checkpoints import LAST, load_checkpoint, save_checkpoint
+from training.loop.checkpoints import (
+    find_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    tidy_checkpoints,
+)
 from training.loop.log import RunLog
 from training.loop.schedule import CoolDownInTime
 from training.loop.stopping import StopRequest
@@ -54,11 +60,14 @@ class VAERunSettings:
 
 def train_vae(config: DecoderConfig, settings: VAERunSettings, device: torch.device) -> None:
     """Train, going on from a checkpoint where there is one. Raises DelitError for what a user can mend."""
+    check_folder(settings.folder)
+    tidy_checkpoints(settings.folder)
+    remove_unfinished([settings.output])
     pairs = open_pairs(settings.data_root, "train")
     held_out = load_pictures(open_pairs(settings.data_root, "test"))[:: settings.test_every]
     trainer = DecoderTrainer(config, load_pictures(pairs), device, settings.steps)
     identity = trainer.identity() | {"data": fingerprint_of(pairs)}
-    if (settings.folder / LAST).is_file():
+    if find_checkpoints(settings.folder):
         trainer.load_state(load_checkpoint(settings.folder, identity))
         tqdm.write(f"Going on from step {trainer.step} of {settings.folder}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,11 +203,27 @@ def repair_index(output_dir: Path) -> set[tuple[str, str]]:
 
 
 def append_index(output_dir: Path, records: list[dict]) -> None:
-    """Adds whole lines to the index, in one write."""
-    with open(output_dir / INDEX_FILE, "a") as file:
-        file.write("".join(json.dumps(record) + "\n" for record in records))
-        file.flush()
-        os.fsync(file.fileno())
+    """Adds whole lines to the index, in one write. Raises DelitError where they cannot be written; a line that was cut
+    short is taken out when the run goes on (`repair_index`)."""
+    path = output_dir / INDEX_FILE
+    try:
+        with open(path, "a") as file:
+            file.write("".join(json.dumps(record) + "\n" for record in records))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise DelitError(
+            f"Cannot write {path}: {error.strerror}. What was finished before is kept: make room on the disk, and the "
+            "same command goes on."
+        ) from error
+
+
+def remove_unfinished_files(output_dir: Path, subjects: Iterable[int]) -> None:
+    """Removes what a killed run had begun to write of these subjects; for the run that makes them now."""
+    for subject in subjects:
+        # Hidden files there are atomic_write's.
+        for file in (output_dir / "subjects" / subject_name(subject)).rglob(".*"):
+            file.unlink(missing_ok=True)
 
 
 def missing_work(config: DatasetConfig, done: set[tuple[str, str]]) -> list[tuple[int, list[int]]]:

@@ -20,6 +20,7 @@ from socket import create_connection
 from types import ModuleType
 
 from delit_models.errors import DelitError
+from training.loop.stopping import end_with_the_main_process
 
 from .folder import DatasetConfig, subject_name
 
@@ -73,7 +74,7 @@ def local_records(make: MakeSubject, work: list[Work], workers: int) -> Iterator
         yield from map(make, work)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_the_main_process)
     try:
         waiting: list[Future] = [pool.submit(make, piece) for piece in work]
         for done in as_completed(waiting):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from delit_models.atomic_write import is_hidden
 from delit_models.errors import DelitError
 from delit_models.image_files import read_env_map
 from delit_models.lat_long import resample_env, rotate_env
@@ -42,7 +43,9 @@ def hdri_names(folder: Path, split: str) -> list[Path]:
 
     Raises DelitError for a folder without .exr or .hdr files, or too few to share between the splits.
     """
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".exr", ".hdr"))
+    files = sorted(
+        path for path in folder.glob("*") if path.suffix.lower() in (".exr", ".hdr") and not is_hidden(path)
+    )
     if len(files) < 2:
         raise DelitError(
             f"{folder} holds {len(files)} .exr or .hdr files; at least 2 are needed, one a split."

@@ -105,6 +105,8 @@ def _faults_of_round(
         if not ending.killed and ending.status:
             yield after + f"a start ended with status {ending.status}: {_last_lines(ending)}"
             return
+        if ending.outlived:
+            yield after + "processes that it had started lived on"
         if word and not ending.killed and word not in ending.log:
             yield after + f"a start did not go on from what was there: {_last_lines(ending)}"
         for file, written in before.items():

@@ -37,6 +37,7 @@ _PRELOADED = [
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _LOOK_EVERY = 0.003  # seconds
+_LONGEST_LIFE = 20.0  # seconds that a killed process's own processes may outlive it
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -66,12 +67,14 @@ NEVER = Moment()
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended: its exit status (-9: killed), processor seconds, changes of files, and what it printed."""
+    """How a process ended: its exit status (-9: killed), processor seconds, changes of files, what it printed, and
+    whether processes that it had started lived on."""
 
     status: int
     seconds: float
     changes: int
     log: str
+    outlived: bool
 
     @property
     def killed(self) -> bool:
@@ -94,7 +97,9 @@ def run_victim(command: Command, watched: Path, log: Path, moment: Moment, patie
     process = context.Process(target=_live, args=(command, watched, log, moment.change, changes))
     process.start()
     seconds = _wait(process, moment.seconds, patience)
-    return Ending(process.exitcode, seconds, changes.value, log.read_text(errors="replace"))
+    outlived = _is_outlived(process.pid)
+    printed = log.read_text(errors="replace") if log.is_file() else ""
+    return Ending(process.exitcode, seconds, changes.value, printed, outlived)
 
 
 def _wait(process: BaseProcess, kill_after: float | None, patience: float) -> float:
@@ -114,6 +119,19 @@ def _wait(process: BaseProcess, kill_after: float | None, patience: float) -> fl
     return seconds
 
 
+def _is_outlived(group: int) -> bool:
+    """Whether there still is a process of a group after a while; it is then killed."""
+    deadline = time.monotonic() + _LONGEST_LIFE
+    try:
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.01)
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def processor_seconds(pid: int) -> float:
     """What a process has used so far, all its threads together; 0 for one that is gone (Linux)."""
     try:
@@ -127,6 +145,7 @@ def _live(command: Command, watched: Path, log: Path, die_at: int | None, change
     """What the forked process does."""
     import torch
 
+    os.setpgrp()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(output, stream)

@@ -1,5 +1,5 @@
-"""Being asked to stop: SIGTERM and Ctrl-C end a run after its current step, with a checkpoint. And not being asked: worker
-processes end when the process that started them was killed."""
+"""Being asked to stop: SIGTERM and Ctrl-C end a run after its current step, with a checkpoint. And not being asked:
+workers end when the process that started them was killed."""
 
 from __future__ import annotations
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +13,7 @@ from delit_models.image_files import read_env_map
 from tests.comfy import graphs
 from tests.comfy.comfyui import ComfyServer
 from tests.comfy.test_bad_input import load_env, refused, works_on
+from tests.unit.disk_limits import mounted
 
 ENV = np.random.default_rng(0).uniform(0, 900, (2, 128, 256, 3)).astype(np.float32)
 
@@ -78,20 +75,6 @@ def test_a_folder_that_is_a_file(server: ComfyServer) -> None:
     refused(
         server, graphs.save_env(server, ENV[:1], "blocked/env"), "DelitSaveEnvMap", "Cannot save|Cannot write"
     )
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[None]:
-    """A small file system of its own at `folder`; the test skips where that is not allowed."""
-    folder.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small tmpfs needs root on Linux")
-    try:
-        yield
-    finally:
-        # Lazily: the server may still hold the file that it could not write.
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk(server: ComfyServer) -> None:

@@ -2,25 +2,29 @@
 made at once.
 
     python -m tests.faults.stand_ins generate …      training.generate_toy_dataset, whose people are discs
+    python -m tests.faults.stand_ins train …         training.train_delit_wan, with a checkpoint after every step
     python -m tests.faults.stand_ins encode DATA OUT the latent cache of a data set, with patch means as its VAE
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from delit_models.errors import DelitError
 from tests.unit.patch_means import PatchMeans
-from training import generate_toy_dataset
+from training import generate_toy_dataset, train_delit_wan
 from training.augment.rows import VariantRows
 from training.augment.variants import AugmentConfig
+from training.command_line import run_command
 from training.data.shards import open_pairs
 from training.heads import latent_cache
 from training.heads.encoding import encode_missing
 from training.heads.latent_cache import open_latent_cache
+from training.heads.run import RunSettings
 from training.synth.dataset.folder import DatasetConfig
 from training.synth.dataset.samples import StagedSubject, write_pairs
 from training.synth.dataset.workers import Work
@@ -49,6 +53,12 @@ def generate(arguments: list[str]) -> int:
     return generate_toy_dataset.main(arguments)
 
 
+def train(arguments: list[str]) -> None:
+    """The heads' training, which else saves every ten minutes."""
+    train_delit_wan.RunSettings = partial(RunSettings, save_minutes=0.0)
+    run_command(train_delit_wan.train, train_delit_wan.parse_arguments(arguments))
+
+
 def encode(data: str, output: str) -> int:
     """The latent cache, in chunks of one pair."""
     latent_cache.CHUNK_ROWS = VARIANTS
@@ -63,4 +73,7 @@ def encode(data: str, output: str) -> int:
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    raise SystemExit(generate(rest) if what == "generate" else encode(*rest))
+    if what == "train":
+        train(rest)
+    else:
+        raise SystemExit(generate(rest) if what == "generate" else encode(*rest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -104,8 +105,18 @@ def _shard(path: Path) -> object:
     # Two blocks of zeros end an archive; tarfile does without.
     if not content.endswith(bytes(1024)):
         raise ValueError("it is cut short")
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        return [(member.name, archive.extractfile(member).read()) for member in archive]
+    with (
+        tarfile.open(fileobj=io.BytesIO(content)) as archive,
+        tempfile.TemporaryDirectory(prefix="delit-shard-") as folder,
+    ):
+        return [(member.name, _member(archive, member, Path(folder))) for member in archive]
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> object:
+    """What a file in an archive holds: an EXR also tells when it was written, so that bytes cannot be compared."""
+    file = folder / f"member{Path(member.name).suffix}"
+    file.write_bytes(archive.extractfile(member).read())
+    return content_of(file)
 
 
 def _json(path: Path) -> object:

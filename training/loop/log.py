@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from delit_models.atomic_write import check_folder
+from delit_models.errors import DelitError
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,15 +56,17 @@ class RunLog:
     def _begin(self, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        # Its own thread would find out, and print a traceback.
+        check_folder(self._folder)
         # Where a first word about a step comes, earlier words about it and later ones are of a run that was killed.
         self._writer = SummaryWriter(str(self._folder), purge_step=step)
 
     def _unless_the_disk_is_full(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except OSError as error:
+        except (OSError, DelitError) as error:
             self._active = False
-            logger.warning("No more curves are written to %s: %s", self._folder, error.strerror or error)
+            logger.warning("No more curves are written to %s: %s", self._folder, error)
 
 
 def _is_installed() -> bool:

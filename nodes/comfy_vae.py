@@ -19,6 +19,7 @@ from ..delit_models.errors import DelitError
 from ..delit_models.heads_file import test_card
 from ..delit_models.latent_notes import LATENT_CHANNELS
 from ..delit_models.wan_vae import WanVAE
+from .interrupting import in_core
 
 _probes: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
 _names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
@@ -27,7 +28,8 @@ _patched: WeakKeyDictionary[Any, tuple[DecoderLora, Any]] = WeakKeyDictionary()
 
 def core_vae(wan_vae: WanVAE, name: str) -> comfy.sd.VAE:
     """Our WanVAE's weights in core's class: an ordinary VAE for every node. `name` is for messages."""
-    vae = comfy.sd.VAE(sd=wan_vae.state_dict())
+    with in_core():
+        vae = comfy.sd.VAE(sd=wan_vae.state_dict())
     vae.throw_exception_if_invalid()
     _names[vae] = name
     return vae
@@ -36,7 +38,7 @@ def core_vae(wan_vae: WanVAE, name: str) -> comfy.sd.VAE:
 class ComfyVAE:
     """A `stages.LatentCodec` over comfy.sd.VAE, which loads, offloads and tiles as it sees fit.
 
-    One picture, or one clip, at a time: between two the user can stop the run.
+    One picture, or one clip, at a time.
     """
 
     def __init__(self, vae: Any) -> None:
@@ -70,7 +72,7 @@ class ComfyVAE:
     def decode(self, z: Tensor) -> Tensor:
         """The reverse of `encode`. Core clamps to [-1, 1]."""
         clips = z[:, :, None] if z.ndim == 4 else z
-        x = torch.cat([self.vae.decode(clip[None]) for clip in _with_progress(clips)])
+        x = torch.cat([self._decode_clip(clip) for clip in _with_progress(clips)])
         x = rearrange(x, "b t h w c -> b c t h w").float() * 2 - 1
         return x[:, :, 0] if z.ndim == 4 else x
 
@@ -98,7 +100,12 @@ class ComfyVAE:
         return ComfyVAE(known[1])
 
     def _encode_clip(self, frames: Tensor) -> Tensor:
-        return self.vae.encode(frames).float()
+        with in_core(self.vae.first_stage_model):
+            return self.vae.encode(frames).float()
+
+    def _decode_clip(self, z: Tensor) -> Tensor:
+        with in_core(self.vae.first_stage_model):
+            return self.vae.decode(z[None])
 
 
 def _patched_vae(vae: Any, lora: DecoderLora) -> Any:

@@ -18,6 +18,7 @@ from ..delit_models.heads import DelitConfig, HeadsOutput, clip_output
 from ..delit_models.heads_file import LoadedHeads, load_heads, verify_vae_probe
 from ..delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE, DelitPipeline
 from .comfy_vae import ComfyVAE, core_vae
+from .interrupting import in_core
 from .schema import EMBEDDED_VAE_NAME
 
 # Newer ComfyUI has a patcher that pages weights in and out, and points this name at it where it can be used.
@@ -64,13 +65,14 @@ class DelitModel:
         """DelitHeads.forward on ComfyUI's device; the result lies on the intermediate device."""
         if z.ndim == 5:
             return clip_output(self.apply(rearrange(z, "b c t h w -> (b t) c h w")), z.shape[2])
-        model_management.load_models_gpu([self.patcher], memory_required=memory_required(z.shape))
+        with in_core():
+            model_management.load_models_gpu([self.patcher], memory_required=memory_required(z.shape))
         chunks = [self._forward(chunk) for chunk in z.split(FRAMES_AT_ONCE)]
         return HeadsOutput(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
     def _forward(self, z: Tensor) -> HeadsOutput:
-        model_management.throw_exception_if_processing_interrupted()
-        outputs = self.loaded.heads(z.to(self.patcher.load_device, torch.float32))
+        with in_core(self.loaded.heads):
+            outputs = self.loaded.heads(z.to(self.patcher.load_device, torch.float32))
         return HeadsOutput(*(x.to(model_management.intermediate_device()) for x in outputs))
 
 

@@ -16,6 +16,7 @@ from ..delit_models.atomic_write import atomic_write
 from ..delit_models.env_map_files import write_env_map
 from ..delit_models.env_view import view_notes, view_pixels
 from ..delit_models.lazy_openimageio import is_installed
+from .interrupting import interruptible
 from .schema import core_opens_hdr, schema
 
 
@@ -44,6 +45,7 @@ class DelitPreviewEnvMap(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(cls, env: Tensor) -> io.NodeOutput:
         folder = Path(folder_paths.get_temp_directory())
         # A name of its own for every run: the browser keeps what it has loaded.

@@ -19,6 +19,7 @@ from ..delit_models.errors import DelitError
 from ..delit_models.lat_long import ORIENTATIONS
 from ..delit_models.stages import decode_light
 from .delit_model import DelitModel
+from .interrupting import interruptible
 from .schema import DelitModelType, EnvCode, EnvCodeType, core_opens_hdr, env_pooling_input, schema
 
 AS_STORED = "as stored in the file"
@@ -69,6 +70,7 @@ class DelitDecodeEnv(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(cls, env_code: EnvCode, env_pooling: str, exposure: float) -> io.NodeOutput:
         env = decode_light(env_code.code, env_pooling, env_code.frames, env_code.exposure)
         return io.NodeOutput(env, preview(env, exposure))
@@ -128,6 +130,7 @@ class DelitSaveEnvMap(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls,
         env: Tensor,
@@ -208,6 +211,7 @@ class DelitLoadEnvMap(io.ComfyNode):
         return f"{file}:{orientation}:{state.st_size}:{state.st_mtime_ns}"
 
     @classmethod
+    @interruptible
     def execute(cls, file: str, orientation: str) -> io.NodeOutput:
         stored = None if orientation == AS_STORED else orientation
         env = read_env_map(input_file(file), stored).radiance[None]

@@ -13,6 +13,7 @@ from ..delit_models.errors import DelitError
 from ..delit_models.key_lights import find_key_lights
 from ..delit_models.lat_long import ORIENTATIONS
 from .env_maps import preview
+from .interrupting import interruptible
 from .schema import schema
 
 ORIENTATION_NAMES = f"{', '.join(ORIENTATIONS)}: as in “Save Environment Map (Delit)”."
@@ -77,6 +78,7 @@ class DelitKeyLight(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(cls, env: Tensor, max_lights: int, min_share: float, index: int) -> io.NodeOutput:
         if index >= len(env):
             raise DelitError(f"There is no map {index}: the batch has {len(env)}, counted from 0.")
@@ -164,6 +166,7 @@ class DelitEnvMapTransform(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls, env: Tensor, source_orientation: str, target_orientation: str, **settings: float | bool
     ) -> io.NodeOutput:

@@ -28,6 +28,7 @@ from ..delit_models.plate_files import (
 )
 from .delit_model import DelitModel
 from .env_maps import header_strings, input_file, save_place
+from .interrupting import interruptible
 from .schema import DelitModelType, schema
 
 PlateInfoType = io.Custom("DELIT_PLATE_INFO")
@@ -115,6 +116,7 @@ class DelitLoadPlate(io.ComfyNode):
         return str([(state.st_size, state.st_mtime_ns) for state in states])
 
     @classmethod
+    @interruptible
     def execute(cls, file: str, first_frame: int, frames: int) -> io.NodeOutput:
         paths = frames_of(input_file(file), first_frame, frames)
         bar = ProgressBar(len(paths))
@@ -202,6 +204,7 @@ class DelitSavePlate(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls,
         images: Tensor,

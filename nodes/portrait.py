@@ -11,6 +11,7 @@ from ..delit_models.pipeline import DelitOptions
 from ..delit_models.video.continuity import is_clip
 from .delit_model import DelitModel, pipeline_of
 from .env_maps import preview
+from .interrupting import interruptible
 from .progress import show_progress
 from .schema import (
     AUTO,
@@ -89,6 +90,7 @@ class DelitPortrait(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls,
         image: torch.Tensor,

@@ -11,6 +11,7 @@ from ..delit_models.closure import closure
 from ..delit_models.coding import SRGB, Coding
 from ..delit_models.normals import OPENGL, NormalConvention
 from ..delit_models.relight import F0, ROUGHNESS_RANGE, RelightOptions, relight
+from .interrupting import interruptible
 from .progress import show_progress
 from .schema import schema
 
@@ -86,6 +87,7 @@ class DelitRelight(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls,
         flat: Tensor,
@@ -155,6 +157,7 @@ class DelitClosure(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls,
         source: Tensor,

@@ -20,6 +20,7 @@ from ..delit_models.latent_notes import (
 from ..delit_models.stages import decode_pictures, encode_images, finish, picture_matte, working_matte
 from .comfy_vae import ComfyVAE
 from .delit_model import DelitModel
+from .interrupting import interruptible
 from .schema import (
     CLIP,
     DelitModelType,
@@ -81,6 +82,7 @@ class DelitEncode(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls,
         vae: object,
@@ -146,6 +148,7 @@ class DelitApply(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(cls, delit_model: object, latent: dict) -> io.NodeOutput:
         z, notes = open_latent(latent)
         if notes.vae_probe is not None:
@@ -210,6 +213,7 @@ class DelitDecode(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls,
         vae: object,

@@ -22,6 +22,7 @@ from ..delit_models.video.light import ClipLight
 from ..delit_models.video.sound import Sound, encoded_sound
 from .delit_model import DelitModel, pipeline_of
 from .env_maps import preview
+from .interrupting import interruptible
 from .schema import (
     area_input,
     delit_model_input,
@@ -102,6 +103,7 @@ class DelitVideo(io.ComfyNode):
         )
 
     @classmethod
+    @interruptible
     def execute(
         cls,
         video: Any,

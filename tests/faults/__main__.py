@@ -17,10 +17,12 @@ from pathlib import Path
 
 from .jobs import JOBS
 from .rounds import play
+from .victims import preload
 
 
 def main() -> None:
     arguments = parse_arguments()
+    preload([name for job in map(JOBS.get, arguments.jobs) for name in (job.module, *job.needs)])
     faults = 0
     for name in arguments.jobs:
         folder = Path(tempfile.mkdtemp(prefix="delit-kill-", dir=arguments.folder))

@@ -17,7 +17,6 @@ from delit_models.heads import DelitConfig, DelitHeads
 from delit_models.heads_file import HeadsInfo, save_heads, test_card
 from delit_models.image_files import read_image, write_image
 from delit_models.pipeline import EMBEDDED_VAE
-from delit_models.plate_files import write_plate
 from delit_models.video.files import write_video
 from training.data.index import INDEX_FILE, index_lines
 from training.data.shards import open_pairs
@@ -45,12 +44,13 @@ class Job:
     """A command, and its promises.
 
     Attributes:
-        module: what is run, `python -m module`.
+        module: what is run, `python -m module`. needs: what else it imports when it runs.
         not_compared: folders whose files may differ from an unbroken run's, and are not looked into.
         cleans_up: whether a second start removes what the first had begun to write.
     """
 
     module = ""
+    needs: tuple[str, ...] = ()
     not_compared: tuple[str, ...] = ()
     cleans_up = False
 
@@ -92,6 +92,7 @@ class Generator(Job):
     """training.generate_toy_dataset, as it is: two people are rendered in two lights."""
 
     module = "training.generate_toy_dataset"
+    needs = ("training.synth.dataset.samples",)
     more: tuple[str, ...] = ("--workers", "1")
     cleans_up = True
 
@@ -136,10 +137,10 @@ class Generator(Job):
 class Writing(Generator):
     """The generator with discs in place of rendered people: eight subjects in three lights, then packed into shards."""
 
-    module = "tests.faults.stand_ins"
+    module = "tests.faults.generate_discs"
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
-        start = ["generate", "--output_dir", str(folder / "data"), "--num_subjects", "8", "--num_envs", "3"]
+        start = ["--output_dir", str(folder / "data"), "--num_subjects", "8", "--num_envs", "3"]
         return [
             *start,
             "--image_size",
@@ -185,11 +186,11 @@ class Shards(Job):
 class Cache(Job):
     """The latent cache of the heads' training."""
 
-    module = "tests.faults.stand_ins"
+    module = "tests.faults.encode_latents"
     cleans_up = True
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
-        return ["encode", str(inputs / "data"), str(folder)]
+        return [str(inputs / "data"), str(folder)]
 
     def finished(self, inputs: Path, folder: Path) -> list[Path]:
         return list(folder.glob("latents-*/[!.]*"))
@@ -198,6 +199,7 @@ class Cache(Job):
 class Training(Job):
     """What both trainers promise: to go on from the last checkpoint as if nothing had happened."""
 
+    needs = ("torch.utils.tensorboard",)
     not_compared = ("log",)
     cleans_up = True
     steps = 6
@@ -221,7 +223,7 @@ class Training(Job):
 class HeadsTraining(Training):
     """training.train_delit_wan: some steps of tiny heads, with a checkpoint after each."""
 
-    module = "tests.faults.stand_ins"
+    module = "tests.faults.train_heads"
 
     def prepare(self, inputs: Path) -> None:
         super().prepare(inputs)
@@ -235,7 +237,7 @@ class HeadsTraining(Training):
         files = ["--wan_vae_checkpoint", str(EMBEDDED_VAE), "--data_root", str(inputs / "data")]
         files += ["--output_dir", str(folder), "--start_from", str(inputs / "tiny.safetensors")]
         run = ["--batch_size", "2", "--num_epochs", str(self.steps), "--workers", "0", "--device", "cpu"]
-        return ["train", *files, *run, *(["--resume"] if find_checkpoints(folder) else [])]
+        return [*files, *run, *(["--resume"] if find_checkpoints(folder) else [])]
 
 
 class VAETraining(Training):
@@ -263,7 +265,7 @@ class Evaluation(Job):
 
 
 class Folder(Job):
-    """training.delit on a folder of two pictures, a plate sequence and a video."""
+    """training.delit on a folder of two pictures and a video."""
 
     module = "training.delit"
 
@@ -272,12 +274,23 @@ class Folder(Job):
         pictures = [read_image(path) for path in sorted((inputs / "data").rglob("relit/*.png"))][:2]
         for number, picture in enumerate(pictures):
             write_image(inputs / "source" / f"picture{number}.png", picture)
-        write_plate(inputs / "source" / "single.exr", pictures[0], coding="linear Rec.709")
         frames = [pictures[0].roll(shift, 1) for shift in range(3)]
         write_video(inputs / "source" / "clip.mp4", frames, rate=24)
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
-        return [str(inputs / "source"), "--output", str(folder), "--gain", "--matte", "--device", "cpu"]
+        return [str(inputs / "source"), "--output", str(folder), "--device", "cpu"]
+
+
+class Careless(Job):
+    """A job whose promises are broken: the harness must see it."""
+
+    module = "tests.faults.careless"
+
+    def prepare(self, inputs: Path) -> None:
+        pass
+
+    def arguments(self, inputs: Path, folder: Path) -> list[str]:
+        return [str(folder / "results")]
 
 
 JOBS: dict[str, Job] = {

@@ -20,19 +20,6 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-# What takes seconds to import, and starts no threads by being imported.
-_PRELOADED = [
-    "torch",
-    "torch.utils.tensorboard",
-    "tests.faults.stand_ins",
-    "training.delit",
-    "training.evaluate",
-    "training.generate_toy_dataset",
-    "training.make_shards",
-    "training.synth.dataset.samples",
-    "training.train_delit_wan",
-    "training.train_wan_vae",
-]
 # Python tells of these before it does them.
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -81,6 +68,12 @@ class Ending:
         return self.status == -signal.SIGKILL
 
 
+def preload(modules: Sequence[str]) -> None:
+    """Have these imported before the first process is forked; what takes seconds, and starts no threads by being
+    imported."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", *modules])
+
+
 def run_victim(command: Command, watched: Path, log: Path, moment: Moment, patience: float) -> Ending:
     """Run a command, and kill it at that moment if it has not ended before.
 
@@ -92,7 +85,6 @@ def run_victim(command: Command, watched: Path, log: Path, moment: Moment, patie
         TimeoutError: for one that hangs; it is killed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
     changes = context.Value("i", 0, lock=False)
     process = context.Process(target=_live, args=(command, watched, log, moment.change, changes))
     process.start()

@@ -17,8 +17,8 @@ from delit_models.atomic_write import atomic_write, check_folder
 from delit_models.errors import DelitError
 from delit_models.heads import DelitHeads
 from delit_models.heads_file import HeadsInfo, save_heads
+from tests.faults import generate_discs
 from tests.faults.jobs import TINY_HEADS, VAETraining
-from tests.faults.stand_ins import generate
 from tests.faults.whole_files import damaged_files, differences, hidden_files
 from tests.unit.disk_limits import full_disk_after, make_room, mounted, names_in, vanish
 from training import evaluate, train_delit_wan, train_wan_vae
@@ -75,16 +75,16 @@ def test_the_generator_goes_on_where_the_disk_was_full(tmp_path: Path, capsys: p
         "1",
     ]
     disk, whole = tmp_path / "disk", tmp_path / "whole"
-    assert generate(["--output_dir", str(whole / "data"), *arguments]) == 0
+    assert generate_discs.main(["--output_dir", str(whole / "data"), *arguments]) == 0
     with mounted(disk, "size=150k"):
         command = ["--output_dir", str(disk / "data"), *arguments]
         capsys.readouterr()
-        assert generate(command) == 1
+        assert generate_discs.main(command) == 1
         told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         assert len(told) == 1 and "No space left on device" in told[0]
         assert not list(damaged_files(disk)) and not hidden_files(disk)
         make_room(disk, "20m")
-        assert generate(command) == 0
+        assert generate_discs.main(command) == 0
         assert not list(differences(disk, whole))
 
 

@@ -1,5 +1,5 @@
-"""A command as it should not be, which shows that the harness sees what it is there to see: it writes its files in place,
-and counts them again with every start.
+"""A command as it should not be, which shows that the harness sees what it is there to see: it writes its files in
+place, and counts them again with every start.
 
     python -m tests.faults.careless FOLDER
 """

@@ -1,5 +1,5 @@
-"""The latent cache of the heads' training by itself, for the harness: in chunks of one pair, with the means of patches in
-place of a VAE.
+"""The latent cache of the heads' training by itself, for the harness: in chunks of one pair, with the means of patches
+in place of a VAE.
 
     python -m tests.faults.encode_latents DATA OUTPUT
 """

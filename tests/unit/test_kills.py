@@ -1,5 +1,5 @@
-"""A short version of scripts/kill: kill -9 at drawn moments of the two commands that are quickest, and of one that breaks
-all promises."""
+"""A short version of scripts/kill: kill -9 at drawn moments of the two commands that are quickest, and of one that
+breaks all promises."""
 
 from __future__ import annotations
 

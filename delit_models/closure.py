@@ -249,7 +249,8 @@ def _correlation(a: Tensor, b: Tensor, weight: Tensor) -> float:
 
 def _angle(a: Tensor, b: Tensor) -> float:
     """Degrees between two colours [3]; 0 where one is black."""
-    a, b = F.normalize(a.double(), dim=0), F.normalize(b.double(), dim=0)
+    # Some devices (MPS) have no float64.
+    a, b = (F.normalize(colour.cpu().double(), dim=0) for colour in (a, b))
     return math.degrees(math.atan2((a - b).norm().item(), (a + b).norm().item())) * 2 if (a @ b) > 0 else 0.0
 
 

@@ -31,7 +31,10 @@ MAX_GAIN = 64.0
 
 
 class LatentCodec(Protocol):
-    """A VAE of the Wan 2.1 family. Stills are 4-D, clips 5-D; pixels in [-1, 1]."""
+    """A VAE of the Wan 2.1 family. Stills are 4-D, clips 5-D; pixels in [-1, 1].
+
+    One with a `device` is given pixels there; others take them as they come.
+    """
 
     def encode(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] → [B, 16, H/8, W/8], or [B, 3, 4n+1, H, W] → [B, 16, n+1, H/8, W/8]."""
@@ -65,7 +68,7 @@ def encode_images(
         missing = frames_to_pad(x.shape[0])
         x = torch.cat((x, x[-1:].expand(missing, -1, -1, -1)))
         x = rearrange(x, "t c h w -> 1 c t h w")
-    return vae.encode(x), framing
+    return vae.encode(x.to(getattr(vae, "device", x.device))), framing
 
 
 def frames_to_pad(frames: int) -> int:

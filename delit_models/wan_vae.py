@@ -173,6 +173,11 @@ class WanVAE(nn.Module):
         self.decoder = Decoder(config, operations)
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.conv1.weight.device
+
+    @property
     def temporal(self) -> bool:
         """Whether it was trained on clips: one that only stills trained has zeros where its first kernel looks back."""
         return bool(self.encoder.conv1.weight[:, :, :-1].any())

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from delit_models.atomic_write import atomic_write
+from delit_models.atomic_write import atomic_write, remove_unfinished
 from delit_models.heads_file import test_card
 from delit_models.wan_vae import WanVAE
 from training.augment.rows import VariantRows
@@ -161,6 +161,7 @@ def open_latent_cache(vae: WanVAE, rows: VariantRows, output: Path, with_target:
     description = {"settings": settings, "probe": probe.tolist()}
     key = hashlib.sha256(json.dumps(description).encode()).hexdigest()[:12]
     folder = output / f"latents-{key}"
+    remove_unfinished([folder / DESCRIPTION_FILE])
     with atomic_write(folder / DESCRIPTION_FILE) as temporary:
         temporary.write_text(json.dumps(description) + "\n")
     return LatentCache(folder, layout, with_target)

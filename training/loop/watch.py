@@ -20,7 +20,7 @@ class LossWatch:
         """Add a step's parts."""
         total = sum(part.detach() for part in parts.values())
         if self._first_bad is None:
-            self._first_bad = torch.full_like(total, -1.0, dtype=torch.float64)
+            self._first_bad = torch.full_like(total, -1, dtype=torch.int64)
         bad = ~torch.isfinite(total) & (self._first_bad < 0)
         self._first_bad = torch.where(bad, torch.full_like(self._first_bad, step), self._first_bad)
         for name, part in parts.items():

@@ -16,6 +16,7 @@ from ..delit_models.atomic_write import is_hidden
 from ..delit_models.color import auto_exposure, tone_map
 from ..delit_models.env_map_files import ENV_SUFFIXES, WEIGHTS_ATTRIBUTE, read_env_map, write_env_map
 from ..delit_models.errors import DelitError
+from ..delit_models.free_names import free_number
 from ..delit_models.lat_long import ORIENTATIONS
 from ..delit_models.stages import decode_light
 from .delit_model import DelitModel
@@ -142,7 +143,7 @@ class DelitSaveEnvMap(io.ComfyNode):
     ) -> io.NodeOutput:
         shown = ui.PreviewImage(preview(env), cls=cls).as_dict()
         folder, name, subfolder = save_place(filename_prefix, env)
-        number = _free_number(Path(folder), name)
+        number = free_number(Path(folder), name, ENV_SUFFIXES)
         header = header_strings(cls.hidden, delit_model) if format == "exr" else None
         depth = bit_depth if format == "exr" else "half"
         saved = []
@@ -217,16 +218,6 @@ class DelitLoadEnvMap(io.ComfyNode):
         env = read_env_map(input_file(file), stored).radiance[None]
         shown = preview(env)
         return io.NodeOutput(env, shown, ui=ui.PreviewImage(shown, cls=cls))
-
-
-def _free_number(folder: Path, name: str) -> int:
-    """The number after the last of this name, whatever the format; 1 where there is none."""
-    parts = (
-        path.name.removeprefix(f"{name}.").split(".")
-        for path in folder.glob("*")
-        if path.suffix in ENV_SUFFIXES
-    )
-    return 1 + max((int(part[0]) for part in parts if len(part) == 2 and part[0].isdecimal()), default=0)
 
 
 def save_place(prefix: str, env: Tensor) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..delit_models.coding import SRGB, Coding, open_source, to_rec709
 from ..delit_models.color import linear_to_srgb, srgb_to_linear
 from ..delit_models.errors import DelitError
+from ..delit_models.free_names import free_version
 from ..delit_models.images import MIN_SIDE
 from ..delit_models.plate_files import (
     PlateHeader,
@@ -220,7 +221,7 @@ class DelitSavePlate(io.ComfyNode):
         pixels, written_coding = _as_written(rgb, coding, linear=suffix == ".exr")
         headers = _headers(plate_info, len(pixels))
         folder, name, subfolder = save_place(filename_prefix, images)
-        version = _free_version(Path(folder), name)
+        version = free_version(Path(folder), name)
         extra = header_strings(cls.hidden, delit_model) if suffix == ".exr" else {}
         bar = ProgressBar(len(pixels))
         saved = []
@@ -286,14 +287,3 @@ def _headers(info: PlateInfo | None, count: int) -> tuple[PlateHeader, ...]:
             "plate that the images were made from."
         )
     return info.headers
-
-
-def _free_version(folder: Path, name: str) -> int:
-    """The first version of which no file is there."""
-    taken = set()
-    for path in folder.glob("*"):
-        if path.name.startswith(f"{name}_v"):
-            digits = path.name[len(name) + 2 :].split(".")[0]
-            if digits.isdigit():
-                taken.add(int(digits))
-    return max(taken, default=0) + 1

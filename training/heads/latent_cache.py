@@ -23,6 +23,7 @@ from torch import Tensor
 
 from delit_models.atomic_write import atomic_write, remove_unfinished
 from delit_models.heads_file import test_card
+from delit_models.json_text import read_json
 from delit_models.wan_vae import WanVAE
 from training.augment.rows import VariantRows
 from training.augment.variants import VARIANTS_VERSION
@@ -210,7 +211,7 @@ def _described(output: Path) -> dict[Path, dict[str, Any]]:
     found = {}
     for file in sorted(output.glob(f"latents-*/{DESCRIPTION_FILE}")):
         try:
-            description = json.loads(file.read_text())
+            description = read_json(file)
             found[file.parent] = {"settings": dict(description["settings"]), "probe": description["probe"]}
         except (OSError, ValueError, KeyError, TypeError):
             # Written by something else, or damaged: no cache that could be gone on with.

@@ -47,6 +47,7 @@ from delit_models.atomic_write import atomic_write
 from delit_models.color import srgb_to_linear
 from delit_models.errors import DelitError
 from delit_models.image_files import read_image
+from delit_models.json_text import read_json
 from delit_models.oiio_files import read_pixels
 from training.synth.light.light_stage import LightStage, Transport, masked_transport, stage_around
 from training.synth.render.exr_files import write_exr
@@ -137,7 +138,7 @@ def write_capture(folder: Path, transport: Transport, field_of_view: float, mask
 
 def _read_description(path: Path) -> dict:
     try:
-        description = json.loads(path.read_text())
+        description = read_json(path)
         lights = description["lights"]
         complete = all({"file", "direction"} <= set(light) for light in lights)
     except (OSError, ValueError, KeyError, TypeError) as error:

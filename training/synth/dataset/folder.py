@@ -11,6 +11,7 @@ from pathlib import Path
 
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
+from delit_models.json_text import read_json
 from training.data.index import INDEX_FILE, index_lines
 from training.synth.light.light_stage import FEWEST_LIGHTS
 from training.synth.light.lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR
@@ -123,7 +124,7 @@ def prepare_folder(config: DatasetConfig) -> None:
     path = config.output_dir / DESCRIPTION_FILE
     known = None
     if path.exists():
-        present = json.loads(path.read_text())
+        present = read_json(path)
         _refuse_other_settings(config, present.get("settings", {}))
         known = present.get("sources")
     sources = list_sources(config.hdri_dir, config.olat_captures, known)
@@ -165,7 +166,7 @@ def _refuse_other_settings(config: DatasetConfig, present: dict[str, object]) ->
 
 def capture_of_subject(config: DatasetConfig, index: int) -> Path:
     """The lights.json of a captured subject, by the order that prepare_folder has written down."""
-    sources = json.loads((config.output_dir / DESCRIPTION_FILE).read_text())["sources"]
+    sources = read_json(config.output_dir / DESCRIPTION_FILE)["sources"]
     return config.olat_captures / sources["captures"][index]
 
 
@@ -196,7 +197,7 @@ def repair_index(output_dir: Path) -> set[tuple[str, str]]:
             kept[record["subject"], record["env"]] = record
     path = output_dir / INDEX_FILE
     text = "".join(json.dumps(record) + "\n" for record in kept.values())
-    if path.exists() and path.read_text() != text:
+    if path.exists() and path.read_text(encoding="utf-8") != text:
         with atomic_write(path) as temporary:
             temporary.write_text(text)
     return set(kept)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -275,7 +276,7 @@ class Folder(Job):
         for number, picture in enumerate(pictures):
             write_image(inputs / "source" / f"picture{number}.png", picture)
         frames = [pictures[0].roll(shift, 1) for shift in range(3)]
-        write_video(inputs / "source" / "clip.mp4", frames, rate=24)
+        write_video(inputs / "source" / "clip.mp4", frames, rate=Fraction(24))
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
         return [str(inputs / "source"), "--output", str(folder), "--device", "cpu"]

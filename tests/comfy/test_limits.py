@@ -32,9 +32,11 @@ def test_plates_on_a_full_disk(server: ComfyServer, file_format: str) -> None:
     folder = server.output / "full_plates"
     with mounted(folder, "size=100k"):
         graph = saved_plates(server, f"full_plates/{file_format[:3]}", file_format)
-        refused(server, graph, "DelitSavePlate", "Nothing was written|No space left")
+        run = server.run(graph)
+        assert run.error_node == "DelitSavePlate" and "Nothing was written" in run.error
         names = names_in(folder)
         assert len(names) == 1 and ".0001." in names[0] and not names[0].startswith(".")
+    works_on(server)
 
 
 def test_plates_where_nothing_can_be_written(server: ComfyServer) -> None:

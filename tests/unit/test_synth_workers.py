@@ -99,6 +99,12 @@ def test_the_finished_set_is_packed_into_shards_where_asked(
     assert [(record.subject, record.env) for record in packed] == [
         (subject_name(subject), env_name(env)) for subject in range(9) for env in range(2)
     ]
+    # Killed after the last shard, before the last word: the same command says what there is.
+    assert main(_command(tmp_path / "data", "--workers", "1", "--shards", str(tmp_path / "shards"))) == 0
+    assert "train: 18 pairs in 1 shards" in capsys.readouterr().out
+    (tmp_path / "shards" / "train-000000.tar").unlink()
+    assert main(_command(tmp_path / "data", "--workers", "1", "--shards", str(tmp_path / "shards"))) == 1
+    assert "shards is not empty" in capsys.readouterr().err
 
 
 def test_a_folder_that_takes_no_shards_is_refused_before_anything_is_rendered(

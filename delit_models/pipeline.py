@@ -7,7 +7,7 @@ result.flat, result.env          # [B, H, W, 3] sRGB-coded; [B, 128, 256, 3] lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -220,7 +220,10 @@ class DelitPipeline:
 
     @torch.inference_mode()
     def stream(
-        self, frames: Iterable[Tensor], mask: Tensor | None = None, options: DelitOptions | None = None
+        self,
+        frames: Iterable[Tensor],
+        mask: Tensor | Sequence[Tensor] | None = None,
+        options: DelitOptions | None = None,
     ) -> Iterator[DelitFrame]:
         """Take the light off a clip of any length, with memory that does not grow with it.
 
@@ -230,7 +233,7 @@ class DelitPipeline:
 
         Args:
             frames: pictures [H, W, C], all of one size, coded as options.coding says, or uint8 for [0, 1].
-            mask: [1, h, w] for all frames, or one for each.
+            mask: [1, h, w] for all frames, or one for each; or a sequence of masks [h, w], asked for one by one.
             options: as for a call; the frames are one clip whatever `clip` says, and the light is not pooled
                 (video.light.ClipLight does that). Plates without `metered` are exposed as the first frame.
 
@@ -246,7 +249,8 @@ class DelitPipeline:
             count += 1
         if count == 0:
             raise DelitError("The clip has no frames.")
-        if mask is not None and mask.ndim == 3 and len(mask) not in (1, count):
+        each = mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2)
+        if each and len(mask) not in (1, count):
             raise DelitError(f"The clip has {count} frames but {len(mask)} masks; give one, or one for each.")
 
     def _seen_one_by_one(self, frames: Iterator[ShownFrame], longest_side: int) -> Iterator[SteadyFrame]:

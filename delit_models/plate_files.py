@@ -108,7 +108,7 @@ def find_plates(folder: Path) -> list[str]:
         if hashed is not None:
             names[hashed] = names.get(hashed, 0) + 1
     sequences = {name for name, count in names.items() if "#" in name and count > 1}
-    singles = [name for name in names if "#" not in name and _hashed(name) not in sequences]
+    singles = [name for name in names if "#" not in name and sequence_name(name) not in sequences]
     return sorted(sequences) + singles
 
 
@@ -130,7 +130,7 @@ def frames_of(path: Path, first: int = 0, count: int = 0) -> list[Path]:
     if path.parent.is_dir():
         for file in path.parent.iterdir():
             number = _NUMBERED.match(file.name)
-            if number and _hashed(file.name) == path.name:
+            if number and sequence_name(file.name) == path.name:
                 found[int(number["frame"])] = file
     if not found:
         raise DelitError(f"There is no frame of {path}. Each # stands for one digit of the frame's number.")
@@ -232,7 +232,8 @@ def frame_number(path: Path) -> int | None:
     return int(match["frame"]) if match else None
 
 
-def _hashed(name: str) -> str:
+def sequence_name(name: str) -> str:
+    """A frame's name with #s for the digits of its number, or the name as it is where it has none."""
     match = _NUMBERED.match(name)
     return name if match is None else f"{match['stem']}{'#' * len(match['frame'])}{match['suffix']}"
 

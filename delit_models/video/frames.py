@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,8 +101,8 @@ def to_be_steadied(
     return SteadyFrame(picture, values, Payload(shown, reconstruction, light))
 
 
-def mask_of_frame(mask: Tensor | None, index: int) -> Tensor | None:
+def mask_of_frame(mask: Tensor | Sequence[Tensor] | None, index: int) -> Tensor | None:
     """The mask of a frame, [1, h, w]; the last one where they run out."""
-    if mask is None or mask.ndim == 2:
+    if mask is None or isinstance(mask, Tensor) and mask.ndim == 2:
         return mask
     return mask[min(index, len(mask) - 1)][None]

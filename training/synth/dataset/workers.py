@@ -9,18 +9,15 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from os import environ
-from pathlib import Path
-from socket import create_connection
 from types import ModuleType
 
 from delit_models.errors import DelitError
 from training.loop.stopping import end_with_the_main_process
+from training.ray_cluster import ATTEMPTS, connect, cores_a_worker
 
 from .folder import DatasetConfig, subject_name
 
@@ -32,7 +29,6 @@ Work = tuple[int, list[int]]
 MakeSubject = Callable[[Work], list[dict]]
 """Writes the files of that work and gives the index lines, in whatever process."""
 
-_ATTEMPTS = 5
 CORES_PER_SUBJECT = 2
 # People are made on the processor, their pictures on the graphics card: so many take turns on one card.
 _SUBJECTS_PER_GPU = 4
@@ -99,11 +95,11 @@ def ray_records(
     Raises DelitError where Ray is missing or not reached, and, after all others are done, for subjects that killed
     every worker.
     """
-    ray = _connect(address)
+    ray = connect(address)
     try:
-        cores = _cores_per_subject(ray)
+        cores = cores_a_worker(ray, CORES_PER_SUBJECT)
         gpus = 1 / _SUBJECTS_PER_GPU if device == "cuda" else 0
-        task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=_ATTEMPTS - 1)(lambda piece: make(piece))
+        task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=ATTEMPTS - 1)(lambda piece: make(piece))
         left, running, lost = list(reversed(work)), {}, []
         while left or running:
             # A few more than can run, so that no machine waits; not all, so that the cluster is not flooded.
@@ -119,53 +115,9 @@ def ray_records(
         ray.shutdown()
     if lost:
         raise DelitError(
-            f"{', '.join(subject_name(index) for index in lost)} killed the worker {_ATTEMPTS} times each, most often "
+            f"{', '.join(subject_name(index) for index in lost)} killed the worker {ATTEMPTS} times each, most often "
             "for want of memory. All others are done: run the same command again, with more memory a machine."
         )
-
-
-def _connect(address: str) -> ModuleType:
-    environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise DelitError("--ray needs Ray, which is not installed: pip install ray") from error
-    _check_reachable(address)
-    root = str(Path(__file__).resolve().parents[3])
-    path = os.pathsep.join(part for part in (root, environ.get("PYTHONPATH")) if part)
-    try:
-        ray.init(
-            address=address,
-            runtime_env={"env_vars": {"PYTHONPATH": path}},
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise _unreachable(address, error) from error
-    return ray
-
-
-def _check_reachable(address: str) -> None:
-    """Raises DelitError where nobody listens at host:port; Ray itself would try for minutes."""
-    match = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
-    if match:
-        try:
-            create_connection((match[1], int(match[2])), timeout=10).close()
-        except OSError as error:
-            raise _unreachable(address, error) from error
-
-
-def _unreachable(address: str, error: Exception) -> DelitError:
-    return DelitError(
-        f"No Ray cluster was reached at {address!r} ({' '.join(str(error).split())[:200]}). Start one with "
-        "`ray start --head` and give its address, or give --ray local."
-    )
-
-
-def _cores_per_subject(ray: ModuleType) -> int:
-    """Two, or one where the cluster has machines that offer no more."""
-    offered = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    return max(1, min([CORES_PER_SUBJECT, *(int(cores) for cores in offered if cores >= 1)]))
 
 
 def _result(ray: ModuleType, reference: object, piece: Work, lost: list[int]) -> list[dict]:

@@ -59,8 +59,8 @@ def ray_outcomes(
             yield (
                 piece,
                 Outcome(
-                    f"It killed the worker {ATTEMPTS} times, most often for want of memory. Give workers more memory, or "
-                    "a smaller --working_size."
+                    f"It killed the worker {ATTEMPTS} times, most often for want of memory. Give workers more of it, "
+                    "or a smaller --working_size."
                 ),
             )
     finally:

@@ -10,13 +10,13 @@ import json
 import logging
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 from delit_models.atomic_write import atomic_write
 from delit_models.json_text import parse_json
 
-from .pieces import Outcome, Piece
 from .places import fetched, is_remote, names_in, stored
 
 logger = logging.getLogger(__name__)
@@ -49,30 +49,29 @@ class Index:
         if self._untidy or self._behind:
             self._write_all()
 
-    def has(self, piece: Piece) -> bool:
-        """Whether a piece is done: its results are there, made from what there is now."""
-        line = self._lines.get(piece.key)
-        if line is not None and line.get("inputs") != piece.inputs:
+    def has(self, key: str, inputs: str, files: Iterable[Path] = ()) -> bool:
+        """Whether what has this name is done: its results are there, made from what there is now."""
+        line = self._lines.get(key)
+        if line is not None and line.get("inputs") != inputs:
             return False
-        return all(path.name in self._names_of(path.parent) for path in piece.files())
+        return all(path.name in self._names_of(path.parent) for path in files)
 
-    def add(self, piece: Piece, outcome: Outcome) -> None:
-        """A piece whose results are all written."""
-        line = {
-            "name": piece.key,
-            "source": str(piece.job.files[0]),
-            "files": len(piece.job.files),
-            "inputs": piece.inputs,
-            "seconds": round(outcome.seconds, 3),
-        }
+    def line(self, key: str) -> dict:
+        """What was said of it when it was done; empty where nothing was."""
+        return self._lines.get(key, {})
+
+    def add(self, key: str, inputs: str, said: dict) -> None:
+        """It is done: all its results are written."""
+        line = {"name": key, "inputs": inputs, **said}
         # A line before it, of what it was made from then, goes when all is done.
-        self._untidy |= piece.key in self._lines
-        self._lines[piece.key] = line
+        self._untidy |= key in self._lines
+        self._lines[key] = line
         if is_remote(self.file):
             self._behind = True
             if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
                 self._write_all()
             return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         with open(self.file, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()

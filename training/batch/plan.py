@@ -90,13 +90,17 @@ def carry_out(
     """Do what is not done yet; every finished piece goes into the index, every failed one into the report."""
     report.pieces += len(pieces)
     with Index(output) as index:
-        todo = [piece for piece in pieces if overwrite or not index.has(piece)]
+        todo = [
+            piece for piece in pieces if overwrite or not index.has(piece.key, piece.inputs, piece.files())
+        ]
         report.left = len(pieces) - len(todo)
         files = sum(len(piece.job.files) for piece in todo)
         with tqdm(total=files, desc="delit", unit="file", disable=files <= 1) as bar:
             for piece, outcome in outcomes(todo) if todo else ():
                 if outcome.reason is None:
-                    index.add(piece, outcome)
+                    source, seconds = str(piece.job.files[0]), round(outcome.seconds, 3)
+                    said = {"source": source, "files": len(piece.job.files), "seconds": seconds}
+                    index.add(piece.key, piece.inputs, said)
                     report.done += 1
                 else:
                     report.add_failure(piece.shot, piece.key, str(piece.job.files[0]), outcome.reason)

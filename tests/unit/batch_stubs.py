@@ -11,14 +11,12 @@ from tests.unit.worker_stubs import machine, machines_seen
 from training.batch.pieces import Do, Outcome, Piece
 from training.batch.plan import load_weights
 
-POISON = "poison"
-
 
 def load(folder: str, vae: str, heads: str, killer: str, machines: int) -> Do:
     """What does pieces as the command does, with a note of every attempt in the folder `attempts`.
 
-    The first attempt at the piece `killer`, and every one at a piece named `POISON`, kills its process. Nobody finishes
-    before so many machines have begun something.
+    The first attempt at the piece `killer` kills its process. Nobody finishes before so many machines have begun
+    something.
     """
     real = load_weights(vae, heads, "cpu")
     root = Path(folder)
@@ -27,7 +25,7 @@ def load(folder: str, vae: str, heads: str, killer: str, machines: int) -> Do:
         (root / "attempts").mkdir(exist_ok=True)
         (root / "attempts" / f"{piece.key}-{machine()}-{os.getpid()}-{time.monotonic_ns()}").touch()
         attempts = len(list((root / "attempts").glob(f"{piece.key}-*")))
-        if piece.key == POISON or piece.key == killer and attempts == 1:
+        if piece.key == killer and attempts == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         patience = time.monotonic() + 60
         while len(machines_seen(root)) < machines and time.monotonic() < patience:

@@ -7,6 +7,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
 from tests.unit import batch_stubs
 from tests.unit.test_delit_command import picture, run
 from tests.unit.worker_stubs import machines_seen
+from training.batch.pieces import Outcome
 from training.batch.plan import carry_out, do_here, load_weights, planned
 from training.batch.ray_workers import ray_outcomes
 from training.batch.report import Report
@@ -36,8 +38,8 @@ def arguments_of(monkeypatch: pytest.MonkeyPatch, *arguments: object):
 def test_a_machine_and_a_worker_die_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two machines' worth of workers; one worker kills itself, one piece kills whoever takes it, and a machine goes in
-    the middle. All others come out as they do without Ray, each in one line of the index."""
+    """Two machines' worth of workers; a worker kills itself, and a machine goes in the middle. All comes out as it does
+    without Ray, each piece in one line of the index."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_health_check_period_ms", "500")
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "240")
@@ -45,7 +47,7 @@ def test_a_machine_and_a_worker_die_and_nothing_is_lost(
 
     source, output = tmp_path / "in", tmp_path / "out"
     names = [f"p{number}" for number in range(PICTURES)]
-    for number, name in enumerate([*names, batch_stubs.POISON]):
+    for number, name in enumerate(names):
         write_image(source / f"{name}.png", picture(seed=number))
     # A store that both machines see, and that this test reads as a folder.
     arguments = arguments_of(monkeypatch, f"file://{source}", "--output", f"file://{output}")
@@ -75,9 +77,7 @@ def test_a_machine_and_a_worker_die_and_nothing_is_lost(
         carry_out(pieces, pieces[0].results.output, report, interrupted)
     finally:
         cluster.shutdown()
-    assert report.done == PICTURES
-    assert [failure["name"] for failure in report.failed] == [batch_stubs.POISON]
-    assert "killed the worker 5 times" in report.failed[0]["reason"]
+    assert report.done == PICTURES and not report.failed
     lines = [json.loads(line)["name"] for line in (output / "index.jsonl").read_text().splitlines()]
     assert sorted(lines) == names, "each once"
     assert len(list((tmp_path / "attempts").glob("p1-*"))) >= 2, "the killed worker's piece was begun again"
@@ -100,6 +100,30 @@ def test_a_machine_and_a_worker_die_and_nothing_is_lost(
         assert difference.abs().max() <= 1.01 / 255
 
 
+def test_a_piece_that_kills_every_worker_is_told_and_takes_no_other_with_it(monkeypatch, tmp_path):
+    """Without Ray: what is made of pieces that do not come back from it."""
+    rounds = []
+
+    def lossy(ray, load, workers, gpus, pieces, blocks, attempts, in_flight):
+        rounds.append((sorted(piece.key for piece in pieces.values()), blocks, attempts))
+        # With the first, its neighbours in a block are lost; by themselves they come back.
+        lost = ("p1", "p2") if len(rounds) == 1 else ("p1",)
+        for number, piece in list(pieces.items()):
+            if piece.key not in lost:
+                yield number, Outcome(seconds=1.0)
+                yield number, Outcome(seconds=2.0)
+
+    monkeypatch.setattr("training.batch.ray_workers._round", lossy)
+    monkeypatch.setattr("training.batch.ray_workers.connect", _connected)
+    for number in range(4):
+        write_image(tmp_path / f"p{number}.png", picture())
+    pieces = planned(arguments_of(monkeypatch, tmp_path, "--output", tmp_path / "out"), Report())
+    done = [(piece.key, outcome) for piece, outcome in ray_outcomes(None, "local", 0, False, pieces)]
+    assert [key for key, outcome in done] == ["p0", "p3", "p2", "p1"], "each once"
+    assert "killed the worker 5 times" in done[-1][1].reason
+    assert rounds == [(["p0", "p1", "p2", "p3"], 4, 2), (["p1", "p2"], 2, 3)]
+
+
 @needs_ray
 def test_a_cluster_that_is_not_there_is_told(monkeypatch, capsys, tmp_path):
     write_image(tmp_path / "a.png", picture())
@@ -109,19 +133,14 @@ def test_a_cluster_that_is_not_there_is_told(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize("package", ["ray", "ray.data"])
 def test_ray_that_is_not_installed_is_told(monkeypatch, capsys, tmp_path, package):
-    if package == "ray.data" and importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is not installed")
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr("training.batch.ray_workers.connect", None if package == "ray" else _connected)
-    if package == "ray":
-        monkeypatch.undo()
-        monkeypatch.setitem(sys.modules, "ray", None)
+    if package == "ray.data":
+        pytest.importorskip("ray", reason="Ray is not installed (scripts/set_up ray)")
+        monkeypatch.setattr("training.batch.ray_workers.connect", _connected)
     write_image(tmp_path / "a.png", picture())
     asked = (tmp_path / "a.png", "--output", tmp_path / "out", "--ray", "local")
     assert "not installed: pip install" in run(monkeypatch, capsys, *asked)
 
 
 def _connected(address: str):
-    import types
-
-    return types.SimpleNamespace(shutdown=lambda: None)
+    return SimpleNamespace(shutdown=lambda: None)

@@ -24,8 +24,10 @@ logger = logging.getLogger(__name__)
 CORES_A_WORKER = 2
 # While one of them reads and writes, the other has the card.
 WORKERS_A_GPU = 2
-# Pieces travel in blocks, so that a million of them are no million tasks.
-MOST_BLOCKS = 10_000
+# How often a piece is begun, in how many blocks at most pieces travel (a million of them are no million tasks), and how
+# many blocks an actor has at hand. What did not come back is tried again piece by piece, nothing beside it in the actor:
+# one that kills its worker then takes no other with it.
+ROUNDS = ((2, 10_000, 2), (ATTEMPTS - 2, 1_000_000, 1))
 
 
 def ray_outcomes(
@@ -45,16 +47,15 @@ def ray_outcomes(
     ray = connect(address)
     try:
         left = dict(enumerate(pieces))
-        # What was lost with its worker is tried again piece by piece, so that one bad piece takes no other with it.
-        for blocks in (min(len(left), MOST_BLOCKS), len(left)):
-            for number, outcome in _round(ray, load, workers, gpus, left, min(blocks, len(left))):
+        for attempts, most_blocks, in_flight in ROUNDS:
+            blocks = min(len(left), most_blocks)
+            for number, outcome in _round(ray, load, workers, gpus, left, blocks, attempts, in_flight):
+                # Ray may do a piece again whose answer was lost with a machine.
                 if number in left:
                     yield left.pop(number), outcome
             if not left:
                 return
-            logger.warning(
-                "%d pieces were lost with their workers and are tried again one by one.", len(left)
-            )
+            logger.warning("%d of the pieces did not come back from their workers.", len(left))
         for piece in left.values():
             yield (
                 piece,
@@ -74,6 +75,8 @@ def _round(
     gpus: bool,
     pieces: dict[int, Piece],
     blocks: int,
+    attempts: int,
+    in_flight: int,
 ) -> Iterator[tuple[int, Outcome]]:
     """One run of Ray Data over pieces; those of workers that died too often do not come back."""
     data = _ray_data()
@@ -96,11 +99,11 @@ def _round(
     done = rows.map(
         Worker,
         fn_constructor_args=(load, cores),
-        compute=data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=2),
+        compute=data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=in_flight),
         num_cpus=cores,
         num_gpus=1 / WORKERS_A_GPU if gpus else None,
         max_restarts=-1,
-        max_task_retries=ATTEMPTS - 1,
+        max_task_retries=attempts - 1,
     )
     for row in done.iter_rows():
         if row["refused"]:

@@ -25,8 +25,8 @@ CORES_A_WORKER = 2
 # While one of them reads and writes, the other has the card.
 WORKERS_A_GPU = 2
 # How often a piece is begun, in how many blocks at most pieces travel (a million of them are no million tasks), and how
-# many blocks an actor has at hand. What did not come back is tried again piece by piece, nothing beside it in the actor:
-# one that kills its worker then takes no other with it.
+# many blocks an actor has at hand. What did not come back is tried again piece by piece, with nothing beside it in the
+# actor: one that kills its worker then takes no other with it.
 ROUNDS = ((2, 10_000, 2), (ATTEMPTS - 2, 1_000_000, 1))
 
 

@@ -110,8 +110,8 @@ def test_a_piece_that_kills_every_worker_is_told_and_takes_no_other_with_it(monk
         lost = ("p1", "p2") if len(rounds) == 1 else ("p1",)
         for number, piece in list(pieces.items()):
             if piece.key not in lost:
-                yield number, Outcome(seconds=1.0)
-                yield number, Outcome(seconds=2.0)
+                yield number, Outcome()
+                yield number, Outcome()
 
     monkeypatch.setattr("training.batch.ray_workers._round", lossy)
     monkeypatch.setattr("training.batch.ray_workers.connect", _connected)

@@ -152,6 +152,7 @@ def test_what_has_changed_is_done_again_and_nothing_else(monkeypatch, tmp_path):
     assert again("--exposure", "1") == ["a"]
     (tmp_path / "out" / "index.jsonl").unlink()
     assert again() == [], "results that nobody says anything of are taken as they are"
+    assert list(index_lines(tmp_path / "out")) == ["a", "b"]
     with open(tmp_path / "out" / "index.jsonl", "a") as file:
         file.write('{"name": "a", "inp')
     assert again() == []

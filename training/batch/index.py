@@ -1,7 +1,8 @@
 """What is done in an output folder: `index.jsonl`, one line for each piece of work, written after its results.
 
 A line says which state of the files, the settings and the weights its results were made from: where that has changed,
-the piece is done again. Results without a line (their index was deleted) are taken as they are.
+the piece is done again. Results without a line (whoever made them was stopped, or the index is lost) are taken as they
+are and get one.
 """
 
 from __future__ import annotations

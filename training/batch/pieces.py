@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -48,10 +47,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a piece: `reason` says why it failed, None that it is done; and how many seconds it took."""
+    """What came of a piece: `reason` says why it failed, None that it is done."""
 
     reason: str | None = None
-    seconds: float = 0.0
 
 
 Do = Callable[[Piece], Outcome]
@@ -107,7 +105,6 @@ def weights_state(vae: Path, heads: Path) -> str:
 
 def do_piece(pipe: DelitPipeline, piece: Piece) -> Outcome:
     """Do a piece; whatever goes wrong with it goes wrong with no other."""
-    started = time.monotonic()
     try:
         _delit(pipe, piece)
     except DelitError as error:
@@ -116,7 +113,7 @@ def do_piece(pipe: DelitPipeline, piece: Piece) -> Outcome:
         # Not foreseen: the run goes on, and the log has where it came from.
         logger.exception("%s failed", piece.key)
         return Outcome(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    return Outcome(seconds=time.monotonic() - started)
+    return Outcome()
 
 
 def _delit(pipe: DelitPipeline, piece: Piece) -> None:

@@ -90,21 +90,28 @@ def carry_out(
     """Do what is not done yet; every finished piece goes into the index, every failed one into the report."""
     report.pieces += len(pieces)
     with Index(output) as index:
-        todo = [
-            piece for piece in pieces if overwrite or not index.has(piece.key, piece.inputs, piece.files())
-        ]
+        todo = []
+        for piece in pieces:
+            if overwrite or not index.has(piece.key, piece.inputs, piece.files()):
+                todo.append(piece)
+            elif not index.line(piece.key):
+                # Its results are there, and whoever made them was stopped before it said so.
+                _add(index, piece)
         report.left = len(pieces) - len(todo)
         files = sum(len(piece.job.files) for piece in todo)
         with tqdm(total=files, desc="delit", unit="file", disable=files <= 1) as bar:
             for piece, outcome in outcomes(todo) if todo else ():
                 if outcome.reason is None:
-                    source, seconds = str(piece.job.files[0]), round(outcome.seconds, 3)
-                    said = {"source": source, "files": len(piece.job.files), "seconds": seconds}
-                    index.add(piece.key, piece.inputs, said)
+                    _add(index, piece)
                     report.done += 1
                 else:
                     report.add_failure(piece.shot, piece.key, str(piece.job.files[0]), outcome.reason)
                 bar.update(len(piece.job.files))
+
+
+def _add(index: Index, piece: Piece) -> None:
+    said = {"source": str(piece.job.files[0]), "files": len(piece.job.files)}
+    index.add(piece.key, piece.inputs, said)
 
 
 def do_here(load: Callable[[], Do], pieces: Iterable[Piece]) -> Outcomes:

@@ -108,7 +108,7 @@ def _round(
     for row in done.iter_rows():
         if row["refused"]:
             raise DelitError(row["refused"])
-        yield row["number"], Outcome(row["reason"] or None, row["seconds"])
+        yield row["number"], Outcome(row["reason"] or None)
 
 
 class Worker:
@@ -133,7 +133,6 @@ class Worker:
             "number": row["number"],
             "refused": self.refused,
             "reason": outcome.reason or "",
-            "seconds": outcome.seconds,
         }
 
 

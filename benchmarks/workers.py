@@ -2,10 +2,10 @@
 
     python -m benchmarks.workers [--pictures 24] [--size 512] [--most 2]
 
-Each count of workers runs on a Ray cluster of this machine, a core a worker, in turns; a first part of the pictures warms
-the workers up and is not counted. Then workers that do nothing show how many pieces a second Ray and the one who keeps the
-index can hand out: no cluster goes past that, however many machines it has. What a picture reads and writes says how fast
-the store has to be.
+Each count of workers runs on a Ray cluster on this machine that offers a core a worker, in turns; the first pictures warm
+the workers up and are not counted. Then workers that do nothing show how many pieces a second Ray and the one who keeps
+the index can hand out: no cluster goes past that, however many machines it has. What a picture reads and writes says how
+fast the store has to be.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -78,13 +80,27 @@ def rate_of(root: Path, load: partial, workers: int, pictures: int) -> float:
     times: list[float] = []
 
     def timed(todo: list[Piece]):
-        for done in ray_outcomes(load, "local", workers, False, todo):
+        for done in ray_outcomes(load, address, workers, False, todo):
             times.append(time.perf_counter())
             yield done
 
-    carry_out(pieces, root / "out", Report(), timed, overwrite=True)
+    with cluster_of(workers) as address:
+        carry_out(pieces, root / "out", Report(), timed, overwrite=True)
     counted = times[len(times) - pictures - 1 :]
     return pictures / (counted[-1] - counted[0])
+
+
+@contextmanager
+def cluster_of(cores: int) -> Iterator[str]:
+    """The address of a cluster on this machine that offers so many cores."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    try:
+        cluster.add_node(num_cpus=cores, object_store_memory=200_000_000, include_dashboard=False)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
 
 
 def pieces_in(source: Path, output: Path) -> list[Piece]:
@@ -107,11 +123,12 @@ def handed_out(root: Path, workers: int) -> float:
     times: list[float] = []
 
     def timed(todo: list[Piece]):
-        for done in ray_outcomes(do_nothing, "local", workers, False, todo):
+        for done in ray_outcomes(do_nothing, address, workers, False, todo):
             times.append(time.perf_counter())
             yield done
 
-    carry_out(pieces, root / "nothing", Report(), timed)
+    with cluster_of(workers) as address:
+        carry_out(pieces, root / "nothing", Report(), timed)
     counted = times[EMPTY_PIECES // 10 :]
     return (len(counted) - 1) / (counted[-1] - counted[0])
 

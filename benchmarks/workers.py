@@ -2,10 +2,10 @@
 
     python -m benchmarks.workers [--pictures 24] [--size 512] [--most 2]
 
-Each count of workers runs on a Ray cluster on this machine that offers a core a worker, in turns; the first pictures warm
-the workers up and are not counted. Then workers that do nothing show how many pieces a second Ray and the one who keeps
-the index can hand out: no cluster goes past that, however many machines it has. What a picture reads and writes says how
-fast the store has to be.
+Each count of workers runs on a Ray cluster on this machine that offers a core a worker, in turns; the first pictures
+warm the workers up and are not counted. Then workers that do nothing show how many pieces a second Ray and the one who
+keeps the index can hand out: no cluster goes past that, however many machines it has. What a picture reads and writes
+says how fast the store has to be.
 """
 
 from __future__ import annotations

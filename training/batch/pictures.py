@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
-from delit_models.coding import SRGB, plate_exposure, to_rec709
+from delit_models.coding import SRGB, Coding, plate_exposure, to_rec709
 from delit_models.errors import DelitError
 from delit_models.image_files import read_image
 from delit_models.pipeline import DelitOptions, DelitPipeline
@@ -18,7 +19,7 @@ from delit_models.plate_files import PlateHeader, frame_number, read_plate
 from delit_models.video.light import ClipLight
 
 from .jobs import Job
-from .places import fetched
+from .places import fetched, state_of
 from .results import FlatLit, Opened, Results, write_compare, write_light, write_pictures
 
 
@@ -40,8 +41,8 @@ def delit_picture(pipe: DelitPipeline, job: Job, options: DelitOptions, results:
     """Delit a picture, or one frame of a sequence that is no clip."""
     if job.metered_on is not None and options.coding != SRGB:
         # One exposure for the shot: its frames must not flicker.
-        first = _read(job.metered_on, options).pixels[None]
-        options = replace(options, metered=plate_exposure(to_rec709(first, options.coding)))
+        metered = _exposure_of(job.metered_on, state_of(job.metered_on), options.coding)
+        options = replace(options, metered=metered)
     opened = _read(job.files[0], options)
     mask = _read_mask(job.masks[0])[None] if job.masks else None
     result = pipe(opened.pixels[None], mask, options)
@@ -89,6 +90,13 @@ class _Masks(Sequence[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         return _read_mask(self.files[index])
+
+
+@lru_cache(maxsize=16)
+def _exposure_of(file: Path, _state: str, coding: Coding) -> float:
+    """A plate's exposure, kept for the other frames of its sequence for as long as its state is the same."""
+    with fetched(file) as path:
+        return plate_exposure(to_rec709(read_plate(path).pixels[None], coding))
 
 
 def _read(file: Path, options: DelitOptions) -> Opened:

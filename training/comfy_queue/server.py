@@ -86,7 +86,9 @@ class ComfyUI:
 
     def _open(self, request: urllib.request.Request) -> Any:
         try:
-            return urllib.request.build_opener().open(request, timeout=60)
+            # Not through a proxy: the server is on the studio's own network.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            return opener.open(request, timeout=60)
         except urllib.error.HTTPError:
             raise
         except (OSError, ValueError) as error:

@@ -41,6 +41,10 @@ from .command_line import run_command
 def delit(arguments: argparse.Namespace) -> None:
     if (arguments.source is None) == (arguments.shots is None):
         raise DelitError("Give what to delit, or a list of shots with --shots; one of them.")
+    if arguments.workers < 0 or arguments.workers and not arguments.ray:
+        raise DelitError(
+            f"--workers is {arguments.workers}; with --ray it is how many work at once, or 0 for all there is room for."
+        )
     output, report = place_of(arguments.output), Report()
     pieces = planned(arguments, report)
     # A picture asked for by itself is told of by its own line, and needs no report.

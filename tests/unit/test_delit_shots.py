@@ -214,6 +214,7 @@ def test_what_is_no_object_store_gets_its_name_last(tmp_path):
         (("--output", "out"), "Give what to delit"),
         (("a.png", "--shots", "shots.csv", "--output", "out"), "Give what to delit"),
         (("--shots", "nowhere.csv", "--output", "out"), "no shot list"),
+        (("a.png", "--output", "out", "--workers", "2"), "--workers is 2; with --ray"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line(monkeypatch, capsys, tmp_path, asked, told):

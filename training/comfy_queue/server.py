@@ -29,9 +29,13 @@ class Ran:
 
 
 class ComfyUI:
-    """A server at an address such as http://127.0.0.1:8188."""
+    """A server at an address such as http://127.0.0.1:8188. Raises DelitError for what is no such address."""
 
     def __init__(self, address: str) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise DelitError(
+                f"“{address}” is no address of a ComfyUI; give one such as http://127.0.0.1:8188."
+            )
         self.address = address.rstrip("/")
 
     def nodes(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from delit_models.plate_files import read_plate, write_plate
 from tests.comfy import graphs
 from tests.comfy.comfyui import ComfyServer
 from tests.comfy.test_equal_to_pipeline import embedded_pipeline
-from training import queue_shots as command
+from scripts import queue_shots as command
 from training.command_line import run_command
 
 HEAD = "shot,source,mask,first,last,coding,gain,matte,bit_depth,sequence"

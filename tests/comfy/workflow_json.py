@@ -1,5 +1,5 @@
 """The front end's workflow format, for the tests."""
 
-from training.comfy_queue.workflow_json import NOT_SENT, to_graph
+from scripts.comfy_queue.workflow_json import NOT_SENT, to_graph
 
 __all__ = ["NOT_SENT", "to_graph"]

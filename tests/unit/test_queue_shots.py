@@ -12,12 +12,12 @@ import pytest
 
 from delit_models.errors import DelitError
 from tests.unit.stub_comfyui import StubComfyUI, object_info
-from training import queue_shots as command
+from scripts import queue_shots as command
 from training.batch.shots import Shot
-from training.comfy_queue import server as server_module
-from training.comfy_queue.queue import open_workflow
-from training.comfy_queue.server import ComfyUI
-from training.comfy_queue.shot_graph import shot_graph
+from scripts.comfy_queue import server as server_module
+from scripts.comfy_queue.queue import open_workflow
+from scripts.comfy_queue.server import ComfyUI
+from scripts.comfy_queue.shot_graph import shot_graph
 from training.command_line import run_command
 
 

@@ -9,8 +9,8 @@ done again by others.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
+from os import environ
 from types import ModuleType
 
 from delit_models.errors import DelitError
@@ -119,7 +119,7 @@ class Worker:
 
         torch.set_num_threads(cores)
         # No bars where nobody sees them.
-        os.environ["TQDM_DISABLE"] = "1"
+        environ["TQDM_DISABLE"] = "1"
         self.refused = ""
         try:
             self.do = load()

@@ -1,6 +1,6 @@
 """Run a shot list through a running ComfyUI, without its front end.
 
-    python -m training.queue_shots shots.csv --server http://127.0.0.1:8188
+    .venv/bin/python scripts/queue_shots.py shots.csv --server http://127.0.0.1:8188
 
 Every shot (a row: shot, source, mask, first, last, coding and other settings) is put into a workflow that loads plates,
 by default the shipped `delit_plate_exr`; the flat-lit plates, the gain and the map are then in ComfyUI's output folder,
@@ -12,13 +12,18 @@ folder. What is done is left alone, so that the same command goes on where it wa
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from .comfy_queue.queue import queue_shots
-from .comfy_queue.server import ComfyUI
-from .command_line import run_command
+PACK = Path(__file__).resolve().parents[1]
+# As in run.py: some Pythons look for modules in their own folders only.
+sys.path.insert(0, str(PACK))
 
-WORKFLOW = Path(__file__).resolve().parents[1] / "workflows" / "delit_plate_exr.json"
+from scripts.comfy_queue.queue import queue_shots  # noqa: E402
+from scripts.comfy_queue.server import ComfyUI  # noqa: E402
+from training.command_line import run_command  # noqa: E402
+
+WORKFLOW = PACK / "workflows" / "delit_plate_exr.json"
 
 
 def queue(arguments: argparse.Namespace) -> None:

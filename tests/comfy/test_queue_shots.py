@@ -14,10 +14,10 @@ from delit_models.color import srgb_to_linear
 from delit_models.image_files import read_image, write_image
 from delit_models.pipeline import DelitOptions
 from delit_models.plate_files import read_plate, write_plate
+from scripts import queue_shots as command
 from tests.comfy import graphs
 from tests.comfy.comfyui import ComfyServer
 from tests.comfy.test_equal_to_pipeline import embedded_pipeline
-from scripts import queue_shots as command
 from training.command_line import run_command
 
 HEAD = "shot,source,mask,first,last,coding,gain,matte,bit_depth,sequence"

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from delit_models.errors import DelitError
-from tests.unit.stub_comfyui import StubComfyUI, object_info
 from scripts import queue_shots as command
-from training.batch.shots import Shot
 from scripts.comfy_queue import server as server_module
 from scripts.comfy_queue.queue import open_workflow
 from scripts.comfy_queue.server import ComfyUI
 from scripts.comfy_queue.shot_graph import shot_graph
+from tests.unit.stub_comfyui import StubComfyUI, object_info
+from training.batch.shots import Shot
 from training.command_line import run_command
 
 

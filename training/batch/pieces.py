@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from delit_models.errors import DelitError
+from delit_models.oiio_files import existing_file
 from delit_models.pipeline import DelitOptions, DelitPipeline
 from delit_models.plate_files import frame_number
 from delit_models.video.files import VideoFile
@@ -84,23 +85,31 @@ def with_inputs(piece: Piece, weights: str) -> Piece:
     Raises:
         DelitError: for a file that is not there any more.
     """
-    job, results = piece.job, piece.results
+    job = piece.job
     read = [*job.files, *job.masks, *([job.metered_on] if job.metered_on else [])]
-    settings = [
-        asdict(piece.options),
-        job.clip,
-        results.depth,
-        results.gain,
-        results.matte,
-        results.orientation,
-    ]
-    said = json.dumps([[str(file), state_of(file)] for file in read] + [settings, weights])
+    # By their names: a folder that was moved is the same. Only what differs from the defaults: an option that a later
+    # version has more, and nobody has set, changes nothing.
+    states = [[file.name, state_of(file)] for file in read]
+    results = replace(piece.results, output=Path())
+    settings = [_set_in(piece.options, DelitOptions()), _set_in(results, Results(Path())), job.clip]
+    said = json.dumps([states, settings, weights])
     return replace(piece, inputs=hashlib.sha256(said.encode()).hexdigest()[:32])
 
 
+def _set_in(settings: DelitOptions | Results, defaults: DelitOptions | Results) -> dict[str, object]:
+    standard = asdict(defaults)
+    return {name: value for name, value in asdict(settings).items() if value != standard[name]}
+
+
 def weights_state(vae: Path, heads: Path) -> str:
-    """What tells weights apart. Raises DelitError where a file is not there."""
-    return f"{vae.name} {vae.stat().st_size if vae.is_file() else 0} {heads.name} {state_of(heads)}"
+    """What tells weights apart: the heads' content; a heads file knows its VAE.
+
+    Raises:
+        DelitError: where a file is not there.
+    """
+    return (
+        f"{existing_file(vae).stat().st_size} {hashlib.sha256(existing_file(heads).read_bytes()).hexdigest()}"
+    )
 
 
 def do_piece(pipe: DelitPipeline, piece: Piece) -> Outcome:

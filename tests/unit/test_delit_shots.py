@@ -139,9 +139,9 @@ def test_what_has_changed_is_done_again_and_nothing_else(monkeypatch, tmp_path):
     for name in "ab":
         write_image(tmp_path / "in" / f"{name}.png", picture(seed=ord(name)))
 
-    def again(*more: str) -> list[str]:
+    def again(*more: str, source: str = "in") -> list[str]:
         done.clear()
-        assert not run(monkeypatch, None, tmp_path / "in", "--output", tmp_path / "out", *more)
+        assert not run(monkeypatch, None, tmp_path / source, "--output", tmp_path / "out", *more)
         return sorted(done)
 
     assert again() == ["a", "b"] and again() == []
@@ -150,6 +150,9 @@ def test_what_has_changed_is_done_again_and_nothing_else(monkeypatch, tmp_path):
     assert again("--exposure", "1") == ["a", "b"] and again("--exposure", "1") == []
     (tmp_path / "out" / "a_env.exr").unlink()
     assert again("--exposure", "1") == ["a"]
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert again("--exposure", "1", source="moved") == []
+    (tmp_path / "moved").rename(tmp_path / "in")
     (tmp_path / "out" / "index.jsonl").unlink()
     assert again() == [], "results that nobody says anything of are taken as they are"
     assert list(index_lines(tmp_path / "out")) == ["a", "b"]

@@ -9,6 +9,7 @@ done again by others.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from os import environ
 from types import ModuleType
@@ -96,15 +97,21 @@ def _round(
     rows = data.from_items(
         [{"number": number, "piece": piece} for number, piece in pieces.items()], override_num_blocks=blocks
     )
-    done = rows.map(
-        Worker,
-        fn_constructor_args=(load, cores),
-        compute=data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=in_flight),
-        num_cpus=cores,
-        num_gpus=1 / WORKERS_A_GPU if gpus else None,
-        max_restarts=-1,
-        max_task_retries=attempts - 1,
-    )
+    with warnings.catch_warnings():
+        # Ray 2.64 will take the limit of attempts no more, and pyproject.toml stays below it: without one, a piece that
+        # kills its workers would be begun for ever.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")
+        done = rows.map(
+            Worker,
+            fn_constructor_args=(load, cores),
+            compute=data.ActorPoolStrategy(
+                min_size=1, max_size=most, max_tasks_in_flight_per_actor=in_flight
+            ),
+            num_cpus=cores,
+            num_gpus=1 / WORKERS_A_GPU if gpus else None,
+            max_restarts=-1,
+            max_task_retries=attempts - 1,
+        )
     for row in done.iter_rows():
         if row["refused"]:
             raise DelitError(row["refused"])

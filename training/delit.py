@@ -30,7 +30,7 @@ from delit_models.lat_long import ORIENTATIONS
 from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
 from delit_models.video.light import EnvPooling
 
-from .batch.places import place_of
+from .batch.places import place_of, seen_from_anywhere
 from .batch.plan import carry_out, do_here, load_weights, planned
 from .batch.ray_workers import ray_outcomes
 from .batch.report import Report
@@ -45,6 +45,10 @@ def delit(arguments: argparse.Namespace) -> None:
         raise DelitError(
             f"--workers is {arguments.workers}; with --ray it is how many work at once, or 0 for all there is room for."
         )
+    if arguments.ray:
+        for name in ("source", "shots", "mask", "output", "vae", "heads"):
+            if getattr(arguments, name) is not None:
+                setattr(arguments, name, seen_from_anywhere(str(getattr(arguments, name))))
     output, report = place_of(arguments.output), Report()
     pieces = planned(arguments, report)
     # A picture asked for by itself is told of by its own line, and needs no report.

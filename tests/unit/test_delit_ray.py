@@ -124,6 +124,29 @@ def test_a_piece_that_kills_every_worker_is_told_and_takes_no_other_with_it(monk
     assert rounds == [(["p0", "p1", "p2", "p3"], 4, 2), (["p1", "p2"], 2, 3)]
 
 
+def test_workers_are_told_of_files_as_they_are_seen_from_anywhere(monkeypatch, capsys, tmp_path):
+    """A cluster's workers run in other folders than the one who asks."""
+    given = []
+
+    def taken(load, address, workers, gpus, pieces):
+        given.extend(pieces)
+        assert (address, workers, gpus) == ("auto", 3, True) and all(
+            Path(name).is_absolute() for name in load.args[:2]
+        )
+        yield from ((piece, Outcome("not done")) for piece in pieces)
+
+    monkeypatch.setattr("training.delit.ray_outcomes", taken)
+    write_image(tmp_path / "in" / "a.png", picture())
+    write_image(tmp_path / "masks" / "a.png", picture()[..., :1])
+    (tmp_path / "shots.csv").write_text("shot,source,mask\nsh1,in/a.png,masks/a.png\n")
+    monkeypatch.chdir(tmp_path)
+    cluster = ("--output", "out", "--ray", "auto", "--workers", "3", "--device", "cuda")
+    assert "1 of 1 failed" in run(monkeypatch, capsys, "in", "--mask", "masks", *cluster)
+    assert "1 of 1 failed" in run(monkeypatch, capsys, "--shots", "shots.csv", *cluster)
+    for piece in given:
+        assert all(path.is_absolute() for path in (*piece.job.files, *piece.job.masks, piece.results.output))
+
+
 @needs_ray
 def test_a_cluster_that_is_not_there_is_told(monkeypatch, capsys, tmp_path):
     write_image(tmp_path / "a.png", picture())

@@ -55,6 +55,11 @@ def place_of(name: str) -> Path:
     return place
 
 
+def seen_from_anywhere(name: str) -> str:
+    """The name of a file for a process that runs in another folder."""
+    return name if "://" in name else str(Path(name).resolve())
+
+
 def is_remote(place: Path) -> bool:
     """Whether it is an address rather than a path."""
     return not isinstance(place, Path)

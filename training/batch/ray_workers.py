@@ -90,9 +90,8 @@ def _round(
         cores = max(1, min(cores, int(room.get("CPU", 1)) // workers))
     most = int(room.get("GPU", 0) * WORKERS_A_GPU) if gpus else int(room.get("CPU", 1) / cores)
     if most < 1:
-        raise DelitError(
-            "The cluster has no graphics card that is free. Give --device cpu, or add one to it."
-        )
+        wanted = "graphics card: give --device cpu, or add one to it" if gpus else "processor core to work on"
+        raise DelitError(f"The cluster offers no {wanted}.")
     most = max(1, min(workers or most, most, blocks))
     rows = data.from_items(
         [{"number": number, "piece": piece} for number, piece in pieces.items()], override_num_blocks=blocks
@@ -147,7 +146,9 @@ def _ray_data() -> ModuleType:
     try:
         import ray.data as data
     except ImportError as error:
-        raise DelitError("--ray needs Ray Data, which is not installed: pip install 'ray[data]'") from error
+        raise DelitError(
+            "--ray needs Ray Data, which is not installed: pip install 'ray[data]<2.64'"
+        ) from error
     # What it says of workers that died is said here, in one line.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return data

@@ -20,6 +20,7 @@ from ..delit_models.free_names import free_number
 from ..delit_models.lat_long import ORIENTATIONS
 from ..delit_models.stages import decode_light
 from .delit_model import DelitModel
+from .folders import input_file, save_place
 from .interrupting import interruptible
 from .schema import DelitModelType, EnvCode, EnvCodeType, core_opens_hdr, env_pooling_input, schema
 
@@ -220,22 +221,6 @@ class DelitLoadEnvMap(io.ComfyNode):
         return io.NodeOutput(env, shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
-def save_place(prefix: str, env: Tensor) -> tuple[str, str, str]:
-    """Folder, file name and subfolder for a prefix; refused outside the output folder."""
-    output = folder_paths.get_output_directory()
-    height, width = env.shape[1:3]
-    try:
-        folder, name, _, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
-        return folder, name, subfolder
-    except OSError as error:
-        raise DelitError(
-            f"Cannot save to “{prefix}”: {error}. Check that the output folder can be written."
-        ) from error
-    except Exception as error:  # core raises a bare Exception for a prefix that leaves the output folder
-        raise DelitError(
-            f"The prefix “{prefix}” leaves ComfyUI's output folder. Give a name or a subfolder in it, "
-            "without “..” and without a leading slash."
-        ) from error
 
 
 def header_strings(hidden: io.HiddenHolder, model: DelitModel | None) -> dict[str, str]:
@@ -261,19 +246,3 @@ def _env_files() -> list[str]:
             if Path(name).suffix.lower() in ENV_SUFFIXES and not is_hidden(name)
         ]
     return sorted(found)
-
-
-def input_file(name: str) -> Path:
-    """The file that “sky.exr” or “env.exr [output]” stands for. DelitError outside ComfyUI's folders."""
-    try:
-        path = Path(os.path.abspath(folder_paths.get_annotated_filepath(name)))
-    except ValueError as error:
-        raise DelitError(f"“{name}” lies outside ComfyUI's input folder. Copy the file into it.") from error
-    folders = (
-        folder_paths.get_input_directory(),
-        folder_paths.get_output_directory(),
-        folder_paths.get_temp_directory(),
-    )
-    if not any(path.is_relative_to(os.path.abspath(folder)) for folder in folders):
-        raise DelitError(f"“{name}” lies outside ComfyUI's input folder. Copy the file into it.")
-    return path

@@ -28,7 +28,8 @@ from ..delit_models.plate_files import (
     write_plate,
 )
 from .delit_model import DelitModel
-from .env_maps import header_strings, input_file, save_place
+from .env_maps import header_strings
+from .folders import input_file, readable, save_place
 from .interrupting import interruptible
 from .schema import DelitModelType, schema
 
@@ -107,19 +108,19 @@ class DelitLoadPlate(io.ComfyNode):
     def validate_inputs(cls, file: str) -> bool | str:
         # Having this method with `file` lets a file pass that came after the server listed the folder.
         try:
-            return bool(frames_of(input_file(file)))
+            return bool(_frames(file))
         except DelitError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, file: str, first_frame: int, frames: int) -> str:
-        states = (path.stat() for path in frames_of(input_file(file), first_frame, frames))
+        states = (path.stat() for path in _frames(file, first_frame, frames))
         return str([(state.st_size, state.st_mtime_ns) for state in states])
 
     @classmethod
     @interruptible
     def execute(cls, file: str, first_frame: int, frames: int) -> io.NodeOutput:
-        paths = frames_of(input_file(file), first_frame, frames)
+        paths = _frames(file, first_frame, frames)
         bar = ProgressBar(len(paths))
         plates = []
         for path in paths:
@@ -244,6 +245,11 @@ class DelitSavePlate(io.ComfyNode):
             bar.update(1)
         shown = ui.PreviewImage(_display(rgb[:1], coding), cls=cls).as_dict()
         return io.NodeOutput(ui={**shown, "plate_files": saved})
+
+
+def _frames(name: str, first: int = 0, count: int = 0) -> list[Path]:
+    """The files of a plate in ComfyUI's folders (plate_files.frames_of); none is a link that leads out of them."""
+    return [readable(path) for path in frames_of(input_file(name), first, count)]
 
 
 def _display(pixels: Tensor, coding: Coding) -> Tensor:

@@ -34,6 +34,12 @@ HDR_CURVES = {16: "PQ", 18: "HLG"}
 # H.273's matrix "unspecified", and that of RGB; and the sRGB-like curve and limited range of ordinary video.
 UNSPECIFIED, RGB_MATRIX = 2, 0
 LIMITED_RANGE = 1
+# The kinds of file that are read, by FFmpeg's names. FFmpeg tells them by content, whatever the file is called, and
+# knows playlists too (concat, HLS, DASH, SDP): text that names other files and addresses, which it would then open.
+CONTAINERS = (
+    "mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "av1", "obu", "ivf", "mxf", "ogg",
+    "flv", "asf", "dv", "nut", "gif", "apng", "yuv4mpegpipe", "mjpeg", "rm", "wtv", "gxf",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,10 @@ class VideoFile:
         if hasattr(self.source, "seek"):
             self.source.seek(0)
         try:
-            container = av.open(str(self.source) if isinstance(self.source, Path) else self.source)
+            container = av.open(
+                str(self.source) if isinstance(self.source, Path) else self.source,
+                options={"format_whitelist": ",".join(CONTAINERS)},
+            )
         except (av.FFmpegError, OSError) as error:
             raise DelitError(
                 f"{self.name} cannot be read as a video: {error}. Export it again, as MP4 for instance."

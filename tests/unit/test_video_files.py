@@ -164,3 +164,23 @@ def test_what_stops_half_way_leaves_no_file(tmp_path):
     with pytest.raises(DelitError, match="no frames"):
         write_video(tmp_path / "a.mp4", iter([]), Fraction(10))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "ffconcat version 1.0\nfile other.ts\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nother.ts\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 33\n",
+    ],
+    ids=["concat", "HLS", "SDP"],
+)
+def test_a_playlist_under_a_videos_name_opens_no_other_file(
+    tmp_path: Path, playlist: str, in_memory: bool
+) -> None:
+    write_clip(tmp_path / "other.ts", sound=None)
+    (tmp_path / "clip.mp4").write_text(playlist)
+    source = io.BytesIO(playlist.encode()) if in_memory else tmp_path / "clip.mp4"
+    with pytest.raises(DelitError, match="clip.mp4 cannot be read as a video"):
+        VideoFile(source, "clip.mp4")

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..delit_models.coding import SRGB
 from ..delit_models.images import refuse_empty_mask
+from ..delit_models.memory import gives_back_memory
 from ..delit_models.pipeline import DelitOptions
 from ..delit_models.video.continuity import is_clip
 from .delit_model import DelitModel, pipeline_of
@@ -90,6 +91,7 @@ class DelitPortrait(io.ComfyNode):
         )
 
     @classmethod
+    @gives_back_memory
     @interruptible
     def execute(
         cls,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..delit_models.closure import closure
 from ..delit_models.coding import SRGB, Coding
+from ..delit_models.memory import gives_back_memory
 from ..delit_models.normals import OPENGL, NormalConvention
 from ..delit_models.relight import F0, ROUGHNESS_RANGE, RelightOptions, relight
 from .interrupting import interruptible
@@ -87,6 +88,7 @@ class DelitRelight(io.ComfyNode):
         )
 
     @classmethod
+    @gives_back_memory
     @interruptible
     def execute(
         cls,
@@ -157,6 +159,7 @@ class DelitClosure(io.ComfyNode):
         )
 
     @classmethod
+    @gives_back_memory
     @interruptible
     def execute(
         cls,

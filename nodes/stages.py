@@ -17,6 +17,7 @@ from ..delit_models.latent_notes import (
     make_latent,
     open_latent,
 )
+from ..delit_models.memory import gives_back_memory
 from ..delit_models.stages import decode_pictures, encode_images, finish, picture_matte, working_matte
 from .comfy_vae import ComfyVAE
 from .delit_model import DelitModel
@@ -82,6 +83,7 @@ class DelitEncode(io.ComfyNode):
         )
 
     @classmethod
+    @gives_back_memory
     @interruptible
     def execute(
         cls,
@@ -148,6 +150,7 @@ class DelitApply(io.ComfyNode):
         )
 
     @classmethod
+    @gives_back_memory
     @interruptible
     def execute(cls, delit_model: object, latent: dict) -> io.NodeOutput:
         z, notes = open_latent(latent)
@@ -213,6 +216,7 @@ class DelitDecode(io.ComfyNode):
         )
 
     @classmethod
+    @gives_back_memory
     @interruptible
     def execute(
         cls,

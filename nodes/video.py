@@ -16,6 +16,7 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import InputImpl, io
 from torch import Tensor
 
+from ..delit_models.memory import gives_back_memory
 from ..delit_models.pipeline import DelitFrame, DelitOptions
 from ..delit_models.video.files import VideoFile, write_video
 from ..delit_models.video.light import ClipLight
@@ -103,6 +104,7 @@ class DelitVideo(io.ComfyNode):
         )
 
     @classmethod
+    @gives_back_memory
     @interruptible
     def execute(
         cls,

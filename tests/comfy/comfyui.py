@@ -144,9 +144,9 @@ class ComfyServer:
         with _open_local(self.url + path) as answer:
             return answer.read()
 
-    def run(self, graph: Graph, seconds: float = 300) -> Run:
+    def run(self, graph: Graph, seconds: float = 300, client: str = "delit-tests") -> Run:
         """Queue a graph in the API's format and wait for its end."""
-        body = json.dumps({"prompt": graph, "client_id": "delit-tests"}).encode()
+        body = json.dumps({"prompt": graph, "client_id": client}).encode()
         request = urllib.request.Request(
             f"{self.url}/prompt", body, headers={"Content-Type": "application/json"}
         )

@@ -1,6 +1,8 @@
 """A long service: prompt after prompt of changing sizes, stills and clips, at a real ComfyUI server.
 
     scripts/soak --prompts 1000 --at_most 1500
+    scripts/soak --prompts 1000 --at_most 1500 --largest 256    # as many prompts in a tenth of the time
+    scripts/soak --in_process --prompts 60                      # what holds the memory, without a server
 
 Tells how much memory the server holds on the way and how many prompts failed. The exit status is 1 where one failed,
 or where the server held more than `--at_most` MB at the end of a prompt. What the system's own settings do can be tried
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.comfy import graphs
-from tests.comfy.comfyui import HOW_TO_PROVIDE, Checkout, ComfyServer, Graph, find_checkouts
+from tests.comfy.comfyui import HOW_TO_PROVIDE, REPOSITORY, Checkout, ComfyServer, Graph, find_checkouts
 
-SIDES = (64, 640)
+SMALLEST_SIDE, LARGEST_SIDE = 64, 640
 CLIP_FRAMES = (2, 9)
 LARGEST_CLIP_SIDE = 256
 MOST_STILLS = 3
@@ -39,35 +42,67 @@ class Sample:
     error: str | None
 
 
-def prompts(server: ComfyServer, seed: int, count: int) -> Iterator[tuple[str, Graph]]:
-    """Graphs and what to call them: stills and clips of sizes that never come twice in a row."""
+@dataclass(frozen=True)
+class Work:
+    """A prompt's pictures: a clip's frames, or stills. `stages` takes stills through every stage's own node."""
+
+    clip: bool
+    batch: int
+    height: int
+    width: int
+    stages: bool
+
+    def __str__(self) -> str:
+        return f"{'clip' if self.clip else 'stills'} {self.batch}×{self.width}×{self.height}"
+
+
+def works(seed: int, count: int, largest: int) -> Iterator[Work]:
+    """Stills and clips of sizes that never come twice in a row."""
     chance = random.Random(seed)
-    for number in range(count):
+    for _ in range(count):
         clip = chance.random() < 0.3
-        largest = LARGEST_CLIP_SIDE if clip else SIDES[1]
-        height, width = (chance.randint(SIDES[0], largest) for _ in range(2))
+        longest = min(LARGEST_CLIP_SIDE, largest) if clip else largest
+        height, width = (chance.randint(SMALLEST_SIDE, longest) for _ in range(2))
         batch = chance.randint(*CLIP_FRAMES) if clip else chance.randint(1, MOST_STILLS)
-        image = graphs.picture(height, width, batch, seed=seed + number)
-        build = graphs.portrait if clip or chance.random() < 0.5 else graphs.stages
-        settings = {"mode": "clip"} if clip else {}
-        yield f"{'clip' if clip else 'stills'} {batch}×{width}×{height}", build(server, image, **settings)
+        yield Work(clip, batch, height, width, stages=not clip and chance.random() >= 0.5)
 
 
-def soak(server: ComfyServer, seed: int, count: int, told_every: int = 10) -> list[Sample]:
+def prompt(server: ComfyServer, work: Work, seed: int) -> Graph:
+    image = graphs.picture(work.height, work.width, work.batch, seed=seed)
+    if work.stages:
+        return graphs.stages(server, image)
+    return graphs.portrait(server, image, **({"mode": "clip"} if work.clip else {}))
+
+
+def soak(server: ComfyServer, seed: int, count: int, largest: int, told_every: int = 10) -> list[Sample]:
     """Post `count` prompts one after the other, and tell of every tenth."""
     start, samples = time.monotonic(), []
-    print(f"at the start {resident_memory(server.process.pid):5.0f} MB")
-    for number, (kind, graph) in enumerate(prompts(server, seed, count), start=1):
-        run = server.run(graph)
+    print(f"at the start {resident_memory(server.process.pid):5.0f} MB", flush=True)
+    for number, work in enumerate(works(seed, count, largest), start=1):
+        run = server.run(prompt(server, work, seed + number))
         memory = resident_memory(server.process.pid)
-        samples.append(Sample(number, kind, time.monotonic() - start, memory, run.error))
+        samples.append(Sample(number, str(work), time.monotonic() - start, memory, run.error))
         if run.error or number % told_every == 0:
             failed = f"  FAILED: {run.error}" if run.error else ""
             print(
-                f"{number:5} prompts  {samples[-1].seconds:6.0f} s  {memory:5.0f} MB  {kind}{failed}",
+                f"{number:5} prompts  {samples[-1].seconds:6.0f} s  {memory:5.0f} MB  {work}{failed}",
                 flush=True,
             )
     return samples
+
+
+def tell_parts(checkout: Checkout, arguments: argparse.Namespace) -> None:
+    """The same pictures without a server, with and without giving memory back: what is held, and by whom."""
+    chosen = works(arguments.seed, arguments.prompts, arguments.largest)
+    listed = json.dumps([(work.clip, work.batch, work.height, work.width) for work in chosen])
+    script = Path(__file__).with_name("soak_parts.py")
+    for way in ("keep", "give_back"):
+        with tempfile.TemporaryDirectory(prefix="delit-soak-") as folder:
+            pack = Path(folder, "custom_nodes", "delit")
+            pack.parent.mkdir()
+            pack.symlink_to(REPOSITORY, target_is_directory=True)
+            command = [sys.executable, script, checkout.folder, folder, pack, way]
+            subprocess.run(list(map(str, command)), cwd=checkout.folder, input=listed, text=True, check=True)
 
 
 def resident_memory(process: int) -> float:
@@ -81,10 +116,12 @@ def resident_memory(process: int) -> float:
 def main() -> None:
     arguments = parse_arguments()
     checkout = chosen_checkout(arguments.version)
+    if arguments.in_process:
+        return tell_parts(checkout, arguments)
     with tempfile.TemporaryDirectory(prefix="delit-soak-") as folder:
         base = Path(folder, "comfyui")
         with ComfyServer(checkout, base, "copy", tuple(arguments.comfyui)) as server:
-            samples = soak(server, arguments.seed, arguments.prompts)
+            samples = soak(server, arguments.seed, arguments.prompts, arguments.largest)
     failed = [sample for sample in samples if sample.error]
     most = max(sample.memory for sample in samples)
     print(
@@ -111,6 +148,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=200, help="how many (%(default)s)")
     parser.add_argument(
         "--seed", type=int, default=0, help="the same seed posts the same prompts (%(default)s)"
+    )
+    parser.add_argument(
+        "--largest", type=int, default=LARGEST_SIDE, help="longest side in pixels (%(default)s)"
+    )
+    parser.add_argument(
+        "--in_process", action="store_true", help="what holds the memory, without a server (Linux)"
     )
     parser.add_argument("--at_most", type=float, help="MB that the server may hold (no limit)")
     parser.add_argument("--version", help="ComfyUI's version (the newest that is there)")

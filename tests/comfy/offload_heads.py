@@ -1,4 +1,5 @@
-"""Run under ComfyUI's own modules: are the heads offloaded when another model needs the room, and reloaded?
+"""Run under ComfyUI's own modules: are the heads offloaded when another model needs the room, and reloaded? And may the
+VAE, the heads and what lies between the nodes be on different devices?
 
     python offload_heads.py COMFYUI_FOLDER BASE_FOLDER PACK_FOLDER
 
@@ -11,8 +12,10 @@ Prints one JSON object.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
+from collections.abc import Iterator, Sequence
 
 comfyui_folder, base_folder, pack_folder = sys.argv[1:4]
 sys.path.insert(0, comfyui_folder)
@@ -49,19 +52,29 @@ management.get_torch_device = lambda: CARD
 management.unet_offload_device = lambda: OFFLOADED
 
 import comfy.model_patcher  # noqa: E402
+from watched_card import on_card, watched  # noqa: E402
 
 import nodes  # noqa: E402
 
 
-def load_pack() -> object:
-    before = set(sys.modules)
-    assert asyncio.run(nodes.load_custom_node(pack_folder)), "the pack does not load"
-    new = [name for name in sys.modules if name not in before and name.endswith(".nodes.delit_model")]
-    return sys.modules[new[0]]
+class Pack:
+    """The modules of the pack, by the ends of their names."""
+
+    def __init__(self) -> None:
+        before = set(sys.modules)
+        assert asyncio.run(nodes.load_custom_node(pack_folder)), "the pack does not load"
+        self.modules = {name: sys.modules[name] for name in set(sys.modules) - before}
+
+    def __getitem__(self, end: str) -> object:
+        return next(module for name, module in self.modules.items() if name.endswith(f".{end}"))
 
 
 def main() -> dict[str, object]:
-    pack = load_pack()
+    pack = Pack()
+    return offloaded(pack["nodes.delit_model"]) | {"devices": [] if HAS_GPU else list(on_devices(pack))}
+
+
+def offloaded(pack: object) -> dict[str, object]:
     model = pack.embedded_model()
     patcher = model.patcher
     latent = torch.randn(2, 16, 12, 8, generator=torch.Generator().manual_seed(0))
@@ -101,7 +114,54 @@ def main() -> dict[str, object]:
     return report
 
 
-def largest_difference(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> float:
+def on_devices(pack: Pack) -> Iterator[dict[str, object]]:
+    """Delit Portrait and the stages' nodes, with VAE, heads and what nodes give on (watched_card's) card and CPU."""
+    image = torch.rand(2, 72, 88, 3, generator=torch.Generator().manual_seed(1))
+    reference = None
+    for vae, heads, between in itertools.product((OFFLOADED, CARD), repeat=3):
+        management.vae_device = lambda vae=vae: vae
+        management.get_torch_device = lambda heads=heads: heads
+        management.intermediate_device = lambda between=between: between
+        models = pack["nodes.delit_model"]
+        models._embedded_vae.cache_clear()
+        models._embedded_model.cache_clear()
+        with watched():
+            results = [*portrait(pack, image), *staged(pack, image), *clip(pack, image)]
+            used = {
+                "vae": str(next(models.embedded_vae().first_stage_model.parameters()).device),
+                "heads": str(next(models.embedded_model().loaded.heads.parameters()).device),
+            }
+            results = [result.cpu().clone() for result in results]
+        reference = reference or results
+        yield {
+            "asked": {"vae": str(vae), "heads": str(heads)},
+            "used": used,
+            "between": str(between),
+            "difference": largest_difference(results, reference),
+        }
+
+
+def portrait(pack: Pack, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    output = pack["nodes.portrait"].DelitPortrait.execute(image, 0, "stills", True, "source", area="subject")
+    assert not any(map(on_card, output.args)), "pictures come out where they went in"
+    return output.args
+
+
+def staged(pack: Pack, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    models, stages, maps = pack["nodes.delit_model"], pack["nodes.stages"], pack["nodes.env_maps"]
+    vae, model = models.embedded_vae(), models.embedded_model()
+    (latent,) = stages.DelitEncode.execute(vae, image, 0, "stills", delit_model=model).args
+    flat_latent, code, _ = stages.DelitApply.execute(model, latent).args
+    mask = torch.ones(1, *image.shape[1:3])
+    flat = stages.DelitDecode.execute(vae, flat_latent, True, "black", source=image, mask=mask).args[0]
+    return flat, maps.DelitDecodeEnv.execute(code, "shot", 0.0).args[0]
+
+
+def clip(pack: Pack, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return pack["nodes.portrait"].DelitPortrait.execute(image, 0, "clip", False, "source").args
+
+
+def largest_difference(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
     return max((a - b).abs().max().item() for a, b in zip(one, other, strict=True))
 
 

@@ -1,4 +1,5 @@
-"""The heads live under ComfyUI's model management: offloaded when another model needs the room, then reloaded."""
+"""The heads live under ComfyUI's model management: offloaded when another model needs the room, then reloaded; and they
+need not be on the VAE's device."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from tests.comfy.comfyui import REPOSITORY, Checkout
 SCRIPT = Path(__file__).parent / "offload_heads.py"
 
 
-def test_heads_are_offloaded_and_reloaded(checkout: Checkout, tmp_path: Path) -> None:
+def test_heads_are_offloaded_and_reloaded_and_need_no_device_of_the_vaes(
+    checkout: Checkout, tmp_path: Path
+) -> None:
     pack = tmp_path / "custom_nodes" / "delit"
     pack.parent.mkdir()
     pack.symlink_to(REPOSITORY, target_is_directory=True)
@@ -35,3 +38,8 @@ def test_heads_are_offloaded_and_reloaded(checkout: Checkout, tmp_path: Path) ->
     assert 0 < report["partly"]["bytes"] < size
     assert report["difference_when_partly_offloaded"] < 1e-5
     assert report["not_offloadable"] == []
+
+    # Every combination of VAE, heads and results on the CPU and on a card; tensors of two devices never meet.
+    assert len(report["devices"]) == 8 or card.startswith("cuda")
+    for run in report["devices"]:
+        assert run["used"] == run["asked"] and run["difference"] == 0

@@ -23,7 +23,7 @@ from tests.comfy.comfyui import Checkout, ComfyServer, Graph
 
 FLAGS = ("--cache-none", "--disable-metadata", "--multi-user")
 CLIENTS = ("first", "second")
-PROMPTS_OF_EACH = 3
+PROMPTS_OF_EACH = 2
 
 
 def open_loopback() -> None:

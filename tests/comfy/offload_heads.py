@@ -12,7 +12,6 @@ Prints one JSON object.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -114,18 +113,28 @@ def offloaded(pack: object) -> dict[str, object]:
     return report
 
 
+# Where the VAE, the heads and what nodes give are: --cpu, --cpu-vae, a VAE alone on the card, --gpu-only.
+PLACES = (
+    (OFFLOADED, OFFLOADED, OFFLOADED),
+    (OFFLOADED, CARD, OFFLOADED),
+    (CARD, OFFLOADED, CARD),
+    (CARD, CARD, CARD),
+)
+
+
 def on_devices(pack: Pack) -> Iterator[dict[str, object]]:
     """Delit Portrait and the stages' nodes, with VAE, heads and what nodes give on (watched_card's) card and CPU."""
-    image = torch.rand(2, 72, 88, 3, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(2, 64, 72, 3, generator=torch.Generator().manual_seed(1))
     reference = None
-    for vae, heads, between in itertools.product((OFFLOADED, CARD), repeat=3):
+    for vae, heads, between in PLACES:
         management.vae_device = lambda vae=vae: vae
         management.get_torch_device = lambda heads=heads: heads
         management.intermediate_device = lambda between=between: between
         models = pack["nodes.delit_model"]
         models._embedded_vae.cache_clear()
         models._embedded_model.cache_clear()
-        with watched():
+        # As ComfyUI runs all nodes.
+        with torch.inference_mode(), watched():
             results = [*portrait(pack, image), *staged(pack, image), *clip(pack, image)]
             used = {
                 "vae": str(next(models.embedded_vae().first_stage_model.parameters()).device),

@@ -39,7 +39,7 @@ def test_heads_are_offloaded_and_reloaded_and_need_no_device_of_the_vaes(
     assert report["difference_when_partly_offloaded"] < 1e-5
     assert report["not_offloadable"] == []
 
-    # Every combination of VAE, heads and results on the CPU and on a card; tensors of two devices never meet.
-    assert len(report["devices"]) == 8 or card.startswith("cuda")
+    # Tensors of two devices never met, wherever the VAE, the heads and the results were.
+    assert len(report["devices"]) == 4 or card.startswith("cuda")
     for run in report["devices"]:
         assert run["used"] == run["asked"] and run["difference"] == 0

@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 CARD = torch.device("cpu", 0)
 HOME = torch.device("cpu")
 # aten operations that go from one device to another, and those whose indices may lie on the CPU.
-ACROSS = ("aten::copy_", "aten::_to_copy")
+ACROSS = ("aten::copy_", "aten::_to_copy", "aten::set_data", "aten::_has_compatible_shallow_copy_type")
 INDEXED = ("aten::index", "aten::index_put_", "aten::_index_put_impl_")
 
 DEVICE = Tensor.device.__get__

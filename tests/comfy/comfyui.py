@@ -30,6 +30,8 @@ HOW_TO_PROVIDE = (
     "COMFYUI_DIR; its requirements.txt must be installed in the Python that runs the tests"
 )
 BOOT_SECONDS = 180
+# A server answers late where its machine is busy with much else.
+ANSWER_SECONDS = 300
 # What a git checkout holds besides the pack.
 NOT_THE_PACK = shutil.ignore_patterns(".*", "__pycache__", "artifacts", "runs", "data", "output", "tests")
 
@@ -209,7 +211,7 @@ def _run_of(entry: dict[str, Any]) -> Run:
 
 def _open_local(request: str | urllib.request.Request) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return opener.open(request, timeout=60)
+    return opener.open(request, timeout=ANSWER_SECONDS)
 
 
 def _free_port() -> int:

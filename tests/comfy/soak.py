@@ -29,6 +29,8 @@ SMALLEST_SIDE, LARGEST_SIDE = 64, 640
 CLIP_FRAMES = (2, 9)
 LARGEST_CLIP_SIDE = 256
 MOST_STILLS = 3
+# However slow the machine is: what is looked for are failures and growth.
+PROMPT_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def soak(server: ComfyServer, seed: int, count: int, largest: int, told_every: i
     start, samples = time.monotonic(), []
     print(f"at the start {resident_memory(server.process.pid):5.0f} MB", flush=True)
     for number, work in enumerate(works(seed, count, largest), start=1):
-        run = server.run(prompt(server, work, seed + number))
+        run = server.run(prompt(server, work, seed + number), seconds=PROMPT_SECONDS)
         memory = resident_memory(server.process.pid)
         samples.append(Sample(number, str(work), time.monotonic() - start, memory, run.error))
         if run.error or number % told_every == 0:

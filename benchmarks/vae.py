@@ -1,7 +1,7 @@
 """Speed and memory of the Wan VAE against diffusers' and ComfyUI's, with the same weights, on the CPU.
 
     python -m benchmarks.vae [--size 256 --dim 96 --rounds 5]
-    python -m benchmarks.vae --frames 9 --size 192 --rounds 3
+    python -m benchmarks.vae --frames 9 [--size 192 --dim 96 --rounds 5]
 
 The contestants take turns, so that other load on the machine meets all of them; ratios are medians over rounds, of
 time that passes and of processor time, which other load disturbs less. The share of peak is our floating-point
@@ -167,13 +167,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vae", description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=1, help="frames, 4n + 1 (default 1: a still)")
     parser.add_argument(
-        "--size", type=int, default=256, help="side of the square pictures, pixels (default 256)"
+        "--size", type=int, help="side of the square pictures, pixels (default 256, of clips 192)"
     )
     parser.add_argument("--dim", type=int, default=96, help="width of the VAE (default 96, that of Wan 2.1)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that the medians are over (default 5)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--peak_of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.size = arguments.size or (256 if arguments.frames == 1 else 192)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)

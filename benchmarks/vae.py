@@ -130,18 +130,17 @@ def report(stage: str, entries: list[Contestant], argument: Tensor, rounds: int)
             )
 
 
-def peaks_of(entry: Contestant, images: Tensor) -> dict[str, float]:
-    """The peak of this process in each stage, in MiB above what it takes before."""
-    # What is loaded at a first call is no part of it.
-    argument, _ = images, entry.decode(entry.encode(images[..., :16, :16]))
-    peaks = {}
-    for stage in ("encode", "decode"):
-        # Linux then counts the peak anew (proc(5), clear_refs).
-        Path("/proc/self/clear_refs").write_text("5")
-        before = status_megabytes("VmHWM")
-        argument = getattr(entry, stage)(argument)
-        peaks[stage] = status_megabytes("VmHWM") - before
-    return peaks
+def peak_of(stage: str, entry: Contestant, images: Tensor, latents: Tensor) -> float:
+    """The peak of this process in a stage, in MiB above what it takes before."""
+    function, argument = getattr(entry, stage), images if stage == "encode" else latents
+    # What is loaded at a first call is no part of it: 16 pixels or 2 cells go before.
+    side = 16 if stage == "encode" else 2
+    function(argument[..., :side, :side])
+    # Linux then counts the peak anew (proc(5), clear_refs).
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status_megabytes("VmHWM")
+    function(argument)
+    return status_megabytes("VmHWM") - before
 
 
 def status_megabytes(field: str) -> float:
@@ -150,30 +149,33 @@ def status_megabytes(field: str) -> float:
 
 
 def report_memory(names: list[str], arguments: argparse.Namespace) -> None:
-    """Print the peaks of all contestants, each in a process of its own."""
+    """Print the peaks of all contestants, each stage in a process of its own."""
     if sys.platform != "linux":
         print("memory: measured on Linux only")
         return
     options = [f"--{name}={getattr(arguments, name)}" for name in ("frames", "size", "dim")]
     options += ["--threads", str(torch.get_num_threads())]
-    for name in names:
-        command = [sys.executable, "-m", "benchmarks.vae", *options, "--peak_of", name]
-        run = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ALLOCATOR
-        )
-        print(run.stdout.splitlines()[-1], flush=True)
+    for stage in ("encode", "decode"):
+        for name in names:
+            command = [sys.executable, "-m", "benchmarks.vae", *options, "--peak_of", stage, name]
+            run = subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ALLOCATOR
+            )
+            print(run.stdout.splitlines()[-1], flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vae", description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=1, help="frames, 4n + 1 (default 1: a still)")
     parser.add_argument(
-        "--size", type=int, help="side of the square pictures, pixels (default 256, of clips 192)"
+        "--size",
+        type=int,
+        help="side of the square pictures, pixels (default 256, of clips 192)",
     )
     parser.add_argument("--dim", type=int, default=96, help="width of the VAE (default 96, that of Wan 2.1)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that the medians are over (default 5)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
-    parser.add_argument("--peak_of", help=argparse.SUPPRESS)
+    parser.add_argument("--peak_of", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.size = arguments.size or (256 if arguments.frames == 1 else 192)
     if arguments.threads:
@@ -185,9 +187,11 @@ def main() -> None:
     images = torch.rand(1, 3, frames, size, size) * 2 - 1
     with torch.no_grad():
         if arguments.peak_of:
-            peaks = peaks_of(next(entry for entry in entries if entry.name == arguments.peak_of), images)
-            told = ", ".join(f"{stage} {peak:.0f} MiB" for stage, peak in peaks.items())
-            print(f"memory: {arguments.peak_of} {told}")
+            stage, name = arguments.peak_of
+            entry = next(entry for entry in entries if entry.name == name)
+            latents = torch.randn(1, vae.config.z_dim, (frames + 3) // 4, size // 8, size // 8)
+            peak = peak_of(stage, entry, images, latents)
+            print(f"memory: {stage}, {name}: peak {peak:.0f} MiB beside the weights")
             return
         print(f"width {arguments.dim}, {frames} x {size} x {size}, {torch.get_num_threads()} threads, fp32")
         report("encode", entries, images, arguments.rounds)

@@ -221,8 +221,6 @@ class DelitLoadEnvMap(io.ComfyNode):
         return io.NodeOutput(env, shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
-
-
 def header_strings(hidden: io.HiddenHolder, model: DelitModel | None) -> dict[str, str]:
     """Strings for an EXR: the heads' hash, and the graph unless ComfyUI runs with --disable-metadata."""
     header = {} if model is None else {WEIGHTS_ATTRIBUTE: model.sha256}

@@ -1,8 +1,11 @@
 """What each part of the heads' loss buys: short equal runs from new heads, each without one part, and one with all.
 
     python -m benchmarks.losses --data_root data --test_root held_out --output losses
+    python -m benchmarks.losses --data_root data --test_root held_out --output losses_on \
+        --start_from delit_models/weights/delit_heads.safetensors --parts energy total lobes code
 
-Every run begins with the same weights and sees the same variants in the same order (`--steps` of `--batch_size`); the
+Short runs of new heads say little about the light, which is learned late; the second line trains heads on that know it,
+and says what they lose without a part. Every run begins with the same weights and sees the same variants in the same order (`--steps` of `--batch_size`); the
 averaged heads are then measured by training.evaluate's path on `--pairs` pairs of the test split, spheres included. The
 run with all parts is made once more with other weights and variants: what it differs by is chance. A run that is done
 is kept in the output folder, and the same command goes on with the next.
@@ -12,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -21,7 +26,7 @@ from tqdm import tqdm
 
 from delit_models.atomic_write import atomic_write
 from delit_models.checkpoint import load_wan_vae
-from delit_models.pipeline import EMBEDDED_VAE, DelitPipeline
+from delit_models.pipeline import EMBEDDED_VAE, DelitPipeline, load_heads_of
 from training.data.shards import open_pairs
 from training.evaluation.measure import Evaluator
 from training.evaluation.metrics import spread
@@ -41,6 +46,7 @@ COLUMNS = (
     ("env", "matte_si_rmse", "Matte silver ball", 3),
     ("env", "diffuse_si_rmse", "Diffuse ball", 3),
 )
+PARTS = tuple(field.name for field in fields(LossWeights))
 Scores = dict[str, dict[str, float]]
 
 
@@ -53,10 +59,9 @@ class Ablation:
     seed: int
 
 
-def ablations() -> list[Ablation]:
-    """All parts, all but one, and all again by chance."""
+def ablations(parts: Sequence[str]) -> list[Ablation]:
+    """All parts, all but one of those named, and all again by chance."""
     everything = LossWeights()
-    parts = [field.name for field in fields(LossWeights)]
     return [
         Ablation("all", everything, 0),
         *(Ablation(f"without {part}", replace(everything, **{part: 0.0}), 0) for part in parts),
@@ -74,13 +79,15 @@ class Runs:
         )
         self.vae = load_wan_vae(EMBEDDED_VAE, self.engine.device)
         self.test = open_pairs(arguments.test_root, "test")
+        start = arguments.start_from
+        self.start = load_heads_of(self.vae, EMBEDDED_VAE, start, self.engine.device) if start else None
         self._kept: dict[int, tuple[RunData, list[LatentPair]]] = {}
 
     def scores(self, ablation: Ablation) -> Scores:
         """Train and measure: means by method and metric."""
         config = TrainConfig(batch_size=self.arguments.batch_size, cool_down=0.3, seed=ablation.seed)
         data, batches = self._data(config)
-        heads = first_heads(config, self.vae, data, None)
+        heads = deepcopy(first_heads(config, self.vae, data, self.start))
         loss = HeadsLoss(data.code, torch.tensor(heads.config.latent_std), weights=ablation.weights)
         trainer = Trainer(config, self.engine, heads, loss, self.arguments.steps)
         for batch in tqdm(batches, desc=ablation.name, unit="step", mininterval=10):
@@ -121,6 +128,15 @@ def main() -> None:
     add("--steps", type=int, default=300, help="of each run (default 300)")
     add("--batch_size", type=int, default=8, help="pairs a step (default 8)")
     add("--pairs", type=int, default=72, help="pairs that are measured (default 72)")
+    add("--start_from", help="heads to train on (default: new ones)")
+    add(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        metavar="PART",
+        help="left out in turn (default: each)",
+    )
     add("--mixed_precision", default="no", choices=("no", "bf16", "fp16"), help="as in training (default no)")
     arguments = parser.parse_args()
     folder = Path(arguments.output)
@@ -128,7 +144,7 @@ def main() -> None:
     runs = Runs(arguments)
     print("| Parts of the loss |" + "".join(f" {heading} |" for *_, heading, _ in COLUMNS))
     print("|---|" + "---|" * len(COLUMNS))
-    for ablation in ablations():
+    for ablation in ablations(arguments.parts):
         scores = scores_of(ablation, runs, folder)
         cells = (f" {scores[method][metric]:.{decimals}f} |" for method, metric, _, decimals in COLUMNS)
         print(f"| {ablation.name} |" + "".join(cells), flush=True)

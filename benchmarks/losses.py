@@ -5,10 +5,10 @@
         --start_from delit_models/weights/delit_heads.safetensors --parts energy total lobes code
 
 Short runs of new heads say little about the light, which is learned late; the second line trains heads on that know it,
-and says what they lose without a part. Every run begins with the same weights and sees the same variants in the same order (`--steps` of `--batch_size`); the
-averaged heads are then measured by training.evaluate's path on `--pairs` pairs of the test split, spheres included. The
-run with all parts is made once more with other weights and variants: what it differs by is chance. A run that is done
-is kept in the output folder, and the same command goes on with the next.
+and says what they lose without a part. All runs begin with the same weights and see the same variants in the same order;
+the averaged heads are then measured by training.evaluate's path on pairs of the test split, spheres included. The run
+with all parts is made once more with another seed: what it differs by is chance. A run that is done is kept in the output
+folder, and the same command goes on with the next.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@
     python -m benchmarks.losses --data_root data --test_root held_out --output losses_on \
         --start_from delit_models/weights/delit_heads.safetensors --parts energy total lobes code
 
-Short runs of new heads say little about the light, which is learned late; the second line trains heads on that know it,
-and says what they lose without a part. All runs begin with the same weights and see the same variants in the same order;
-the averaged heads are then measured by training.evaluate's path on pairs of the test split, spheres included. The run
-with all parts is made once more with another seed: what it differs by is chance. A run that is done is kept in the output
-folder, and the same command goes on with the next.
+Short runs of new heads say little about the light, which is learned late; the second line trains heads on that know
+it, and says what they lose without a part. All runs begin with the same weights and see the same variants in the same
+order; the averaged heads are then measured by training.evaluate's path on pairs of the test split, spheres included.
+The run with all parts is made once more with another seed: what it differs by is chance. A run that is done is kept in
+the output folder, and the same command goes on with the next.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from delit_models.errors import DelitError
 from tests.unit.disk_limits import full_disk_after
 from training.loop.average import Average
 from training.loop.checkpoints import LAST, PREVIOUS, load_checkpoint, save_checkpoint
+from training.loop.log import RunLog
 from training.loop.schedule import LOWEST, Schedule
 from training.loop.stopping import StopRequest
 from training.loop.watch import LossWatch, refuse_bad
@@ -146,3 +147,15 @@ def test_a_first_signal_is_noted_a_second_one_interrupts_and_handlers_come_back(
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_a_killed_run_told_of_later_steps_is_not_shown_twice(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for steps in ((20, 40, 60), (40, 60, 80)):
+        with RunLog(tmp_path) as log:
+            for step in steps:
+                log.numbers("loss", step, {"all": float(steps[0])})
+    events = accumulator.EventAccumulator(str(tmp_path))
+    events.Reload()
+    told = [(event.step, event.value) for event in events.Scalars("loss/all")]
+    assert told == [(20, 20.0), (40, 40.0), (60, 40.0), (80, 40.0)]

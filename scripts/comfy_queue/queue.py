@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def queue_shots(
                     report.add_failure(shot.name, f"{shot.name} (line {shot.line})", shot.source, str(error))
                     continue
                 started = time.monotonic()
-                ran = server.run(graph)
+                ran = server.run(_to_be_saved(graph, nodes))
                 if ran.reason is not None:
                     report.add_failure(shot.name, f"{shot.name} (line {shot.line})", shot.source, ran.reason)
                     continue
@@ -87,6 +89,16 @@ def open_workflow(file: Path, nodes: dict[str, Any]) -> Graph:
         raise DelitError(f"The server has no node {unknown[0]}: install its pack, or take another workflow.")
     check_workflow(graph)
     return graph
+
+
+def _to_be_saved(graph: Graph, nodes: dict[str, Any]) -> Graph:
+    """The graph with an input that no node reads, and that ComfyUI never saw, on all that save: what it remembers of an
+    equal graph it would not save again."""
+    fresh = copy.deepcopy(graph)
+    for node in fresh.values():
+        if nodes[node["class_type"]].get("output_node"):
+            node["inputs"]["queued"] = uuid.uuid4().hex
+    return fresh
 
 
 def _inputs(graph: Graph, shot: Shot, input_folder: Path | None) -> str:

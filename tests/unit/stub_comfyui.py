@@ -21,6 +21,7 @@ def object_info() -> dict[str, Any]:
             options = {key: entry[key] for key in ("default", "choices") if key in entry}
             groups["optional" if entry["optional"] else "required"][entry["name"]] = [entry["type"], options]
         info[name] = {"input": groups, "output_name": [output["name"] for output in node["outputs"]]}
+        info[name]["output_node"] = name.startswith("DelitSave")
     for name, outputs in {
         "PreviewAny": ["STRING"],
         "ImageToMask": ["MASK"],
@@ -39,6 +40,8 @@ class StubComfyUI(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.graphs: list[dict] = []
         self.saved: set[str] = set()
+        # As ComfyUI: what saves runs once for equal inputs.
+        self.remembered: set[tuple[str, str]] = set()
 
     @property
     def address(self) -> str:
@@ -113,7 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
                     "images": [{**file, "type": "temp"}],
                     "animated": [False],
                 }
-                self.server.saved.add(f"{subfolder}/{name}_v001.exr")
+                if (key, json.dumps(node)) not in self.server.remembered:
+                    self.server.saved.add(f"{subfolder}/{name}_v001.exr")
+                self.server.remembered.add((key, json.dumps(node)))
         return {prompt: {"outputs": outputs, "status": {"messages": [["execution_success", {}]]}}}
 
     def _answer(self, said: object, status: int = 200) -> None:

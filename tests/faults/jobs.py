@@ -6,6 +6,7 @@ A job works in a folder of its own for each round; `inputs` is made once, and on
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
@@ -19,6 +20,8 @@ from delit_models.heads_file import HeadsInfo, save_heads, test_card
 from delit_models.image_files import read_image, write_image
 from delit_models.pipeline import EMBEDDED_VAE
 from delit_models.video.files import write_video
+from training.batch.index import INDEX_FILE as DONE_FILE
+from training.batch.report import REPORT_FILE
 from training.data.index import INDEX_FILE, index_lines
 from training.data.shards import open_pairs
 from training.data.sphere_pairs import write_sphere_pairs
@@ -280,6 +283,20 @@ class Folder(Job):
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
         return [str(inputs / "source"), "--output", str(folder), "--device", "cpu"]
+
+    def broken_promises(self, inputs: Path, folder: Path) -> Iterator[str]:
+        # The index is appended to: its last line may be cut short, and the next start takes it out.
+        yield from (told for told in damaged_files(folder) if not told.startswith(DONE_FILE))
+
+    def not_as_unbroken(self, inputs: Path, folder: Path, unbroken: Path) -> Iterator[str]:
+        # They also tell how long each took, and what was done already.
+        timed = (f"{DONE_FILE} differs", f"{REPORT_FILE} differs")
+        told = super().not_as_unbroken(inputs, folder, unbroken)
+        yield from (line for line in told if not line.startswith(timed))
+        names = [json.loads(line)["name"] for line in (folder / DONE_FILE).read_text().splitlines()]
+        known = [json.loads(line)["name"] for line in (unbroken / DONE_FILE).read_text().splitlines()]
+        if sorted(names) != sorted(known):
+            yield f"{DONE_FILE} lists {sorted(names)} in place of {sorted(known)}"
 
 
 class Careless(Job):

@@ -14,6 +14,7 @@ from delit_models.color import srgb_to_linear
 from delit_models.image_files import read_image, write_image
 from delit_models.plate_files import read_plate, write_plate
 from training import delit as command
+from training.batch.index import INDEX_FILE, Index
 from training.command_line import run_command
 
 
@@ -156,3 +157,15 @@ def test_masks_by_name(monkeypatch, capsys, tmp_path):
         for name in "ab"
     )
     assert unchanged < 1 / 255 < changed
+
+
+def test_an_index_that_was_cut_between_a_line_and_its_end_loses_neither(tmp_path):
+    with Index(tmp_path) as index:
+        index.add("first", "state", {})
+    file = tmp_path / INDEX_FILE
+    file.write_bytes(file.read_bytes().rstrip(b"\n"))
+    with Index(tmp_path) as index:
+        assert index.has("first", "state")
+        index.add("second", "state", {})
+    again = Index(tmp_path)
+    assert again.line("first") and again.line("second")

@@ -85,8 +85,10 @@ class Index:
 
     def _read(self) -> None:
         with fetched(self.file) as path:
-            texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        for text in texts:
+            content = path.read_text(encoding="utf-8", errors="replace")
+        # Cut off between a line and its end: the next line would be written behind it.
+        self._untidy = not content.endswith("\n") and content != ""
+        for text in content.splitlines():
             try:
                 line = parse_json(text)
                 known = line["name"]

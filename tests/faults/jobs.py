@@ -28,9 +28,10 @@ from training.data.sphere_pairs import write_sphere_pairs
 from training.loop.checkpoints import PREVIOUS, find_checkpoints
 
 from .victims import Command
-from .whole_files import damaged_files, differences, hidden_files
+from .whole_files import damaged_files, differences, hidden_files, mean_difference
 
 SIZE = 64
+VIDEO = "clip_flat.mp4"
 TINY_HEADS = DelitConfig(
     feature_channels=8,
     extractor_widths=(8, 8),
@@ -290,9 +291,12 @@ class Folder(Job):
 
     def not_as_unbroken(self, inputs: Path, folder: Path, unbroken: Path) -> Iterator[str]:
         # They also tell how long each took, and what was done already.
-        timed = (f"{DONE_FILE} differs", f"{REPORT_FILE} differs")
+        left_out = (f"{DONE_FILE} differs", f"{REPORT_FILE} differs", f"{VIDEO} differs")
         told = super().not_as_unbroken(inputs, folder, unbroken)
-        yield from (line for line in told if not line.startswith(timed))
+        yield from (line for line in told if not line.startswith(left_out))
+        # A last bit that rounds otherwise makes H.264 write other blocks: equal files are not promised.
+        if (folder / VIDEO).is_file() and mean_difference(folder / VIDEO, unbroken / VIDEO) > 1:
+            yield f"{VIDEO} shows something else than the unbroken run's"
         names = [json.loads(line)["name"] for line in (folder / DONE_FILE).read_text().splitlines()]
         known = [json.loads(line)["name"] for line in (unbroken / DONE_FILE).read_text().splitlines()]
         if sorted(names) != sorted(known):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
@@ -59,6 +61,14 @@ def differences(folder: Path, other: Path, left_out: tuple[str, ...] = ()) -> It
             yield f"{name} differs from the unbroken run's"
 
 
+def mean_difference(one: Path, other: Path) -> float:
+    """Of two videos' frames, in codes of 8 bits; infinite where they are of other sizes or numbers."""
+    frames, others = (
+        np.frombuffer(b"".join(_video(path)), np.uint8).astype(np.float32) for path in (one, other)
+    )
+    return float(np.abs(frames - others).mean()) if frames.shape == others.shape else math.inf
+
+
 def _picture(path: Path) -> object:
     with Image.open(path) as picture:
         picture.load()
@@ -95,7 +105,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def _video(path: Path) -> object:
+def _video(path: Path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
 

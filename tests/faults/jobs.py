@@ -50,7 +50,7 @@ class Job:
 
     Attributes:
         module: what is run, `python -m module`. needs: what else it imports when it runs.
-        not_compared: folders whose files may differ from an unbroken run's, and are not looked into.
+        not_compared: files, and folders of files, that may differ from an unbroken run's and are not looked into.
         cleans_up: whether a second start removes what the first had begun to write.
     """
 
@@ -273,6 +273,8 @@ class Folder(Job):
     """training.delit on a folder of two pictures and a video."""
 
     module = "training.delit"
+    # It says when it was written, and what was done before.
+    not_compared = ("report.json",)
 
     def prepare(self, inputs: Path) -> None:
         write_sphere_pairs(inputs / "data", train_subjects=1, test_subjects=1, size=SIZE)

@@ -20,8 +20,8 @@ from delit_models.oiio_files import read_pixels
 
 
 def results_in(folder: Path, left_out: tuple[str, ...] = ()) -> dict[str, Path]:
-    """All files of a folder by their names in it, but for hidden ones, which are nobody's results, and those under
-    folders of these names."""
+    """All files of a folder by their names in it, but for hidden ones, which are nobody's results, and those of
+    these names or under folders of them."""
     return {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))

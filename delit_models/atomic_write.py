@@ -18,6 +18,16 @@ _LONGEST_STEM = 40
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds
 
 
+def check_name(path: Path) -> None:
+    """Raise DelitError for a path with bytes that are no text (Linux allows them): the libraries that read and write
+    pictures take text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        told = str(path).encode(errors="backslashreplace").decode()
+        raise DelitError(f"{told} is no name in UTF-8. Give the file or folder another name.") from error
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path` (same folder, same suffix, hidden) to write to; on success it takes the
@@ -29,6 +39,7 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
     overwritten, and, in place of the OSError of the body, for a disk that is full.
     """
     target = Path(path)
+    check_name(target)
     temporary = None
     try:
         if target.is_dir():

@@ -242,7 +242,10 @@ def _note_other_primaries(image: OiioImage, path: str | os.PathLike) -> None:
     text = image.attributes.get("chromaticities")
     if text is None:
         return
-    values = tuple(float(value) for value in text.strip("()").split(","))
+    try:
+        values = tuple(float(value) for value in text.strip("()").split(","))
+    except ValueError:
+        return  # A text under that name.
     if (
         len(values) == 8
         and max(abs(a - b) for a, b in zip(values, REC709_CHROMATICITIES, strict=True)) > 0.005

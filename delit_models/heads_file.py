@@ -225,7 +225,7 @@ def _description(path: Path, metadata: Mapping[str, str], names: list[str]) -> d
     try:
         description = parse_json(metadata[METADATA_KEY])
         version = int(description["format_version"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(
             f"{path} has a damaged description ({error}): fetch or export it again."
         ) from error

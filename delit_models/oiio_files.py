@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import TiffImagePlugin
 
+from .atomic_write import check_name
 from .errors import DelitError
+from .exr_header import check_exr_header
 from .lazy_openimageio import is_installed, oiio
 
 if TYPE_CHECKING:
-    from OpenImageIO import ImageSpec
+    from OpenImageIO import ImageInput, ImageSpec
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +58,24 @@ class OiioImage:
 def existing_file(path: str | os.PathLike) -> Path:
     """The path, or DelitError where no file is there."""
     file = Path(path)
-    if not file.exists():
-        raise DelitError(f"There is no file {file}. Check the path and its spelling.")
-    if not file.is_file():
-        raise DelitError(f"{file} is a folder, not a file. Give the path of an image in it.")
-    return file
+    check_name(file)
+    try:
+        if file.is_file():
+            return file
+        if file.is_dir():
+            raise DelitError(f"{file} is a folder, not a file. Give the path of an image in it.")
+    except OSError as error:
+        # A name that is too long for the disk, a folder that may not be entered.
+        raise DelitError(f"{file} cannot be read: {error.strerror or error}. Check the path.") from error
+    raise DelitError(f"There is no file {file}. Check the path and its spelling.")
 
 
 def pixel_type_of(path: Path) -> tuple[str, str]:
     """(format name, stored pixel type) from a file's header; ("", "") where OpenImageIO cannot read it or is not there
-    (Pillow reads ordinary pictures without it)."""
+    (Pillow reads ordinary pictures without it). Raises DelitError as `check_exr_header` does."""
     if not is_installed() and path.suffix.lower() not in HDR_SUFFIXES:
         return "", ""
+    check_exr_header(path)
     image_input = oiio.ImageInput.open(str(path))
     if image_input is None:
         oiio.geterror()  # Left unread, the message would be printed when Python exits.
@@ -80,6 +88,7 @@ def read_pixels(path: str | os.PathLike) -> OiioImage:
     Raises DelitError for a file that is missing, damaged, cut short or no image, or that shows only a
     window of its frame."""
     file = existing_file(path)
+    check_exr_header(file)
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)
     image_input = oiio.ImageInput.open(str(file), config)
@@ -90,7 +99,7 @@ def read_pixels(path: str | os.PathLike) -> OiioImage:
             "TIFF for a picture."
         )
     spec = image_input.spec()
-    check_promise(file, spec.width, spec.height, spec.nchannels)
+    check_spec(file, spec)
     check_length(file, image_input.format_name())
     if (spec.width, spec.height) != (spec.full_width, spec.full_height):
         raise DelitError(
@@ -98,19 +107,52 @@ def read_pixels(path: str | os.PathLike) -> OiioImage:
             "frame (its data window differs from its display window). Crop or fill it to its frame and save "
             "it again."
         )
-    pixels = image_input.read_image(0, 0, 0, spec.nchannels, "float")
-    if pixels is None:
-        raise DelitError(
-            f"{file} is damaged or cut short: {image_input.geterror() or 'its pixels cannot be read'}. "
-            "Copy or export it again."
-        )
     return OiioImage(
-        pixels=_upright(pixels.reshape(spec.height, spec.width, spec.nchannels), spec),
+        pixels=_upright(read_values(file, image_input), spec),
         channels=tuple(spec.channelnames),
         format_name=image_input.format_name(),
         pixel_type=str(spec.format),
         attributes={name: str(value) for name, _, value in header_of(spec)},
     )
+
+
+def check_spec(file: Path, spec: ImageSpec) -> None:
+    """`check_promise` of a picture's size, and of the strips (TIFF) or tiles that it is stored in.
+
+    Raises:
+        DelitError: naming what is promised.
+    """
+    check_promise(file, spec.width, spec.height, spec.nchannels)
+    # Rows and tiles past the picture's end are usual, such as one tile of 1024 x 1024 for an icon.
+    strip = spec.get_int_attribute("tiff:RowsPerStrip", 0) * spec.width * spec.nchannels
+    tile = spec.tile_width * spec.tile_height * spec.nchannels
+    if strip > MOST_VALUES or tile > max(ALWAYS_READ, 4 * spec.width * spec.height * spec.nchannels):
+        raise DelitError(
+            f"{file} says that the parts of its {spec.width} x {spec.height} pixels hold {max(strip, tile):,} values: "
+            "it is damaged. Copy or export it again."
+        )
+
+
+def read_values(file: Path, opened: ImageInput) -> np.ndarray:
+    """All pixels of an opened picture, [H, W, C] float32 as stored.
+
+    Raises:
+        DelitError: where they are damaged, cut short or more than there is memory for.
+    """
+    spec = opened.spec()
+    try:
+        pixels = opened.read_image(0, 0, 0, spec.nchannels, "float")
+    except MemoryError as error:
+        raise DelitError(
+            f"{file} is {spec.width} x {spec.height} pixels of {spec.nchannels} channels, which this machine's memory "
+            "cannot hold. Scale it down."
+        ) from error
+    # OpenImageIO fills what it cannot read of a TIFF, and then gives both the pixels and the error.
+    trouble = opened.geterror()
+    if pixels is None or trouble:
+        told = trouble.splitlines()[0] if trouble else "its pixels cannot be read"
+        raise DelitError(f"{file} is damaged or cut short: {told}. Copy or export it again.")
+    return pixels.reshape(spec.height, spec.width, spec.nchannels)
 
 
 def check_promise(file: Path, width: int, height: int, channels: int) -> None:

@@ -241,6 +241,8 @@ class DelitPipeline:
             DelitError: for frames or masks that cannot be used, or a clip without any.
         """
         options = options or DelitOptions()
+        if mask is not None:
+            mask = check_mask_shape(mask, mask.shape[0] if mask.ndim else 0)
         shown = shown_frames(frames, options.coding, options.exposure, options.metered)
         seen = self._seen_as_clip if self.config.temporal else self._seen_one_by_one
         count = 0
@@ -342,6 +344,8 @@ class DelitPipeline:
             raise DelitError(
                 f"There are {images.shape[0]} images but {mask.shape[0]} masks; give one, or one for each."
             )
+        if mask is not None:
+            mask = check_mask_shape(mask, len(images))
         step = _Steps(progress, len(images))
 
         def parts() -> Iterator[tuple[Tensor, ...]]:

@@ -6,6 +6,7 @@ camera, lens …) are kept.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ from torch import Tensor
 from .atomic_write import atomic_write, is_hidden
 from .coding import CHROMATICITIES, SRGB, Coding
 from .errors import DelitError
+from .exr_header import check_exr_header
 from .lazy_openimageio import oiio
-from .oiio_files import check_length, check_promise, existing_file, header_of
+from .oiio_files import check_length, check_spec, existing_file, header_of, read_values
 
 if TYPE_CHECKING:
     from OpenImageIO import ImageSpec
+
+logger = logging.getLogger(__name__)
 
 PLATE_SUFFIXES = (".exr", ".tif", ".tiff", ".png")
 PIXEL_TYPES = {
@@ -33,6 +37,8 @@ PIXEL_TYPES = {
     ".png": ("uint16",),
 }
 LARGEST_HALF = 65504.0
+FARTHEST = 2**30
+"""Pixels from the origin that a data or display window may lie: its corners are 32-bit integers."""
 # Two primaries that differ by less are the same, rounded.
 CHROMATICITY_TOLERANCE = 0.002
 
@@ -147,6 +153,7 @@ def read_plate(path: str | os.PathLike) -> Plate:
         DelitError: for a file that is missing, damaged, no picture, has no colour, or holds values that are not finite.
     """
     file = existing_file(path)
+    check_exr_header(file)
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)
     opened = oiio.ImageInput.open(str(file), config)
@@ -155,15 +162,9 @@ def read_plate(path: str | os.PathLike) -> Plate:
             f"{file} cannot be read as a picture: {oiio.geterror() or 'unknown format'}. Export it again."
         )
     spec = opened.spec()
-    check_promise(file, spec.width, spec.height, spec.nchannels)
+    check_spec(file, spec)
     check_length(file, opened.format_name())
-    pixels = opened.read_image(0, 0, 0, spec.nchannels, "float")
-    if pixels is None:
-        raise DelitError(
-            f"{file} is damaged or cut short: {opened.geterror() or 'its pixels cannot be read'}. "
-            "Copy or export it again."
-        )
-    pixels = pixels.reshape(spec.height, spec.width, spec.nchannels)
+    pixels = read_values(file, opened)
     color, alpha = _channels(spec.channelnames, file)
     if not np.isfinite(pixels[..., color]).all():
         row, column = np.argwhere(~np.isfinite(pixels[..., color]).all(axis=-1))[0]
@@ -258,6 +259,8 @@ def _coding_of(spec: ImageSpec) -> Coding | None:
     stored = spec.getattribute("chromaticities")
     if stored is None:
         return "linear Rec.709"
+    if not isinstance(stored, tuple) or len(stored) != 8:
+        return None
     for coding, values in CHROMATICITIES.items():
         if max(abs(a - b) for a, b in zip(stored, values, strict=True)) < CHROMATICITY_TOLERANCE:
             return coding
@@ -293,7 +296,10 @@ def _spec(
     spec.channelnames = ("R", "G", "B", "A")[:count]
     spec.alpha_channel = 3 if count == 4 else -1
     for name, kind, value in header.attributes:
-        spec.attribute(name, oiio.TypeDesc(kind), value)
+        try:
+            spec.attribute(name, oiio.TypeDesc(kind), value)
+        except (TypeError, ValueError, OverflowError, SystemError):
+            logger.info("%r of the plate's header cannot be written and was left out.", name)
     spec.attribute("compression", "zip")
     if coding is None:
         spec.attribute("oiio:UnassociatedAlpha", 1)
@@ -304,6 +310,8 @@ def _spec(
         spec.attribute(name, value)
     if header.window is not None and coding is not None:
         window = header.window
+        if any(abs(value) >= FARTHEST for value in vars(window).values()):
+            raise DelitError(f"The plate's {window} reaches past what an EXR file can hold.")
         spec.x, spec.y = window.x, window.y
         spec.full_x, spec.full_y = window.full_x, window.full_y
         spec.full_width, spec.full_height = window.full_width, window.full_height

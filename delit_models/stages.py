@@ -16,7 +16,7 @@ from torch import Tensor
 from .coding import Source, from_rec709, open_source, to_rec709
 from .color import linear_to_srgb, srgb_to_linear
 from .detail_transfer import LightChange, refine_matte, resize_area, strips
-from .env_codec import decode_env
+from .env_codec import CODE_CHANNELS, decode_env
 from .errors import DelitError
 from .images import VAE_STRIDE, Framing, Outside, apply_mask, check_mask, check_mask_shape
 from .video.light import EnvPooling, check_pooling, median_over_time
@@ -283,6 +283,7 @@ def decode_light(
         [B, 128, 256, 3] linear Rec.709, image-referred; for pooling="frame" a map a frame, [B · frames, …].
     """
     check_pooling(pooling)
+    _check_code(env_code, frames)
     if exposure is not None:
         light = decode_light(env_code, pooling, frames)
         factors = exposure if env_code.ndim == 4 else exposure[:1]
@@ -297,6 +298,17 @@ def decode_light(
     smooth = torch.einsum("st, b t h w c -> b s h w c", _smoothing_matrix(latent_frames).to(light), light)
     index = (torch.arange(frames or 1 + FRAMES_PER_LATENT * (latent_frames - 1)) + 3) // FRAMES_PER_LATENT
     return rearrange(smooth[:, index], "b t h w c -> (b t) h w c")
+
+
+def _check_code(env_code: Tensor, frames: int | None) -> None:
+    if env_code.ndim not in (4, 5) or env_code.shape[-3] != CODE_CHANNELS or 0 in env_code.shape:
+        raise DelitError(
+            f"The environment code has shape {tuple(env_code.shape)}; expected [batch, 4, height, width] of stills, or "
+            "[batch, frames, 4, height, width] of clips, as Delit Apply gives it."
+        )
+    longest = 1 + FRAMES_PER_LATENT * (env_code.shape[1] - 1)
+    if env_code.ndim == 5 and frames is not None and not 1 <= frames <= longest:
+        raise DelitError(f"The environment code is of 1 to {longest} frames, but {frames} are asked for.")
 
 
 def _smoothing_matrix(frames: int) -> Tensor:

@@ -72,6 +72,10 @@ class VideoFile:
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
             self.time_base = stream.time_base
             context = stream.codec_context
+            if context is None:
+                raise DelitError(
+                    f"{name} holds pictures of a kind that cannot be decoded. Export it again, as H.264 for instance."
+                )
             self.colours = Colours(
                 int(context.colorspace), int(context.color_primaries), int(context.color_trc)
             )
@@ -90,9 +94,11 @@ class VideoFile:
         if hasattr(self.source, "seek"):
             self.source.seek(0)
         try:
+            # A damaged title is no reason to refuse the pictures.
             container = av.open(
                 str(self.source) if isinstance(self.source, Path) else self.source,
                 options={"format_whitelist": ",".join(CONTAINERS)},
+                metadata_errors="replace",
             )
         except (av.FFmpegError, OSError) as error:
             raise DelitError(
@@ -119,9 +125,9 @@ class VideoFile:
             stream.thread_type = "AUTO"
             start = round(self.start / self.time_base)
             end = round((self.start + self.duration) / self.time_base) if self.duration else None
-            if start > 0:
-                container.seek(start, stream=stream)
             try:
+                if start > 0:
+                    container.seek(start, stream=stream)
                 for number, frame in enumerate(container.decode(stream)):
                     time = (
                         round(number / self.rate / self.time_base) + start if frame.pts is None else frame.pts

@@ -9,6 +9,7 @@ import pytest
 
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
+from delit_models.image_files import read_image
 from tests.unit.disk_limits import names_in
 
 
@@ -47,3 +48,19 @@ def test_a_disk_that_does_not_take_it_leaves_the_old_file(tmp_path: Path, monkey
     ):
         temporary.write_text("new")
     assert (tmp_path / "file.txt").read_text() == "old" and names_in(tmp_path) == ["file.txt"]
+
+
+@pytest.mark.parametrize("name", ["\udcff.png", "\udcff/a.png"])
+def test_names_that_are_no_text_are_refused(tmp_path, name):
+    with pytest.raises(DelitError, match="no name in UTF-8"), atomic_write(tmp_path / name):
+        pass
+    with pytest.raises(DelitError, match="no name in UTF-8"):
+        read_image(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_the_disk_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(DelitError, match="Cannot write"), atomic_write(tmp_path / f"{'x' * 300}.png", False):
+        pass
+    with pytest.raises(DelitError, match="cannot be read"):
+        read_image(tmp_path / f"{'x' * 300}.png")

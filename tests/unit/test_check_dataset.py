@@ -18,6 +18,7 @@ from delit_models.image_files import read_image, write_image
 from delit_models.oiio_files import write_pixels
 from training import check_dataset
 from training.data.check import check_folder
+from training.data.pairs import PairDataset
 from training.data.sphere_pairs import write_sphere_pairs
 from training.make_shards import make_shards
 
@@ -181,6 +182,27 @@ def test_broken_lines_of_the_index_are_told_by_number(data_set):
     ):
         assert expected in told[f"index.jsonl line {number}"]
     assert len(check.sound) == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{" + b" " * 1_000_001 + b"}\n", "Line 1 .* over 1,000,000 bytes"),
+        (b'{"subject": "\xff"}\n', "Line 1 .* UTF-8"),
+    ],
+)
+def test_an_index_that_is_no_text_is_refused(data_set, content, told):
+    (data_set / "index.jsonl").write_bytes(content)
+    for read in (check_folder, lambda root: PairDataset(root, "train")):
+        with pytest.raises(DelitError, match=told):
+            read(data_set)
+
+
+def test_a_line_that_is_nested_without_end_is_a_finding(data_set):
+    (data_set / "index.jsonl").write_text("[" * 100_000 + "\n")
+    assert [f.problem for f in check_folder(data_set).findings] == [
+        "it is no JSON; remove or repair the line"
+    ]
 
 
 def test_what_both_splits_share_is_told(data_set):

@@ -158,6 +158,23 @@ def _write_bad_header(path: Path) -> None:
     path.write_bytes(struct.pack("<Q", len(header)) + header)
 
 
+def _write_deep_header(path: Path) -> None:
+    header = b'{"a":' + b"[" * 100_000
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def _write_itself(path: Path) -> None:
+    content: dict = {"number": 3}
+    content["again"] = content
+    torch.save(content, path)
+
+
+def _write_odd_parts(path: Path) -> None:
+    """A pickle of PyTorch's old layout whose list of storages is no list: unpickling fails with a TypeError."""
+    parts = (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, {}, {}, 5)
+    path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in parts))
+
+
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "There is no file"),
     "empty": (lambda path: path.touch(), "empty"),
@@ -175,6 +192,9 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut header": (_write_cut_header, "cut short.*header"),
     "cut pth": (_write_cut_pth, "cut short or damaged"),
     "bad header": (_write_bad_header, "damaged .safetensors header"),
+    "deep header": (_write_deep_header, "damaged .safetensors header"),
+    "a dictionary that holds itself": (_write_itself, "holds no tensors"),
+    "a pickle of odd parts": (_write_odd_parts, "cut short or damaged"),
     "code": (_write_code, "could run code"),
     "pickled code": (_write_plain_pickle, "could run code|cannot be read"),
 }

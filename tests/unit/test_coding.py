@@ -1,5 +1,7 @@
 """Plates: linear pictures without an upper bound are exposed for the network and delit unclamped."""
 
+import math
+
 import pytest
 import torch
 from einops import rearrange
@@ -132,6 +134,18 @@ def test_what_cannot_be_is_refused():
         open_source(torch.full((1, 64, 64, 3), 3.0))
     with pytest.raises(DelitError, match="NaN"):
         open_source(torch.full((1, 64, 64, 3), float("nan")), "ACEScg")
+
+
+@pytest.mark.parametrize("stops", [math.nan, math.inf, -65, 1e6])
+def test_exposures_without_bounds_are_refused(stops):
+    with pytest.raises(DelitError, match="exposure is"):
+        open_source(_picture(1), "ACEScg", stops)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, math.nan, math.inf])
+def test_plates_are_exposed_by_a_factor_over_zero(factor):
+    with pytest.raises(DelitError, match="a factor over 0"):
+        open_source(_picture(1), "ACEScg", metered=torch.tensor([factor]))
 
 
 def test_of_a_shot_all_frames_are_exposed_alike():

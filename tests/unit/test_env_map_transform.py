@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 import torch
 from hypothesis import Phase, given, settings
@@ -142,3 +145,16 @@ def test_refusals() -> None:
         transform_env_map(torch.ones(8, 16, 3), EnvMapTransform(temperature=500))
     with pytest.raises(DelitError, match="Unknown orientation"):
         transform_env_map(torch.ones(8, 16, 3), EnvMapTransform(target="maya?"))
+
+
+@pytest.mark.parametrize("name", ["yaw", "pitch", "roll", "exposure", "tint"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e20])
+def test_turns_and_stops_without_bounds_are_refused(name: str, value: float) -> None:
+    with pytest.raises(DelitError, match=re.escape(f"{name} is {value}; give a number between")):
+        transform_env_map(torch.ones(8, 16, 3), EnvMapTransform(**{name: value}))
+
+
+@pytest.mark.parametrize("height", [-1, 100_000])
+def test_heights_without_bounds_are_refused(height: int) -> None:
+    with pytest.raises(DelitError, match=f"height is {height}"):
+        transform_env_map(torch.ones(8, 16, 3), EnvMapTransform(height=height))

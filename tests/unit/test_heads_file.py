@@ -89,6 +89,43 @@ def test_unknown_settings_are_refused(saved, tmp_path):
         load_heads(rewrite(saved, tmp_path, config={"shininess": 1}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"name": 3}, "“name” is '3', which is no text"),
+        ({"vae_name": None}, "“vae_name” is 'None', which is no text"),
+        ({"training": [1]}, "“training” is .* no object"),
+        ({"config": [1]}, "no JSON object"),
+        ({"format_version": float("inf")}, "damaged description"),
+        ({"format_version": "two"}, "damaged description"),
+    ],
+)
+def test_descriptions_with_odd_values_are_refused(saved, tmp_path, changes, told):
+    with pytest.raises(CheckpointError, match=told):
+        load_heads(rewrite(saved, tmp_path, **changes))
+
+
+def test_a_description_without_an_end_is_refused(tmp_path):
+    path = tmp_path / "deep.safetensors"
+    save_file({"weight": torch.zeros(2)}, path, metadata={"delit": "[" * 100_000})
+    with pytest.raises(CheckpointError, match="nested too deeply"):
+        load_heads(path)
+
+
+def test_larger_heads_than_the_file_holds_are_refused_before_they_are_built(saved, tmp_path, monkeypatch):
+    built = []
+
+    def noted(config, operations=torch.nn):
+        built.append(torch.get_default_device().type)
+        return DelitHeads(config, operations)
+
+    monkeypatch.setattr(heads_file, "DelitHeads", noted)
+    config = saved[1].config.to_dict() | {"feature_channels": 4096, "flat_width": 4096}
+    with pytest.raises(CheckpointError, match="does not hold the heads that it describes"):
+        load_heads(rewrite(saved, tmp_path, config=config))
+    assert built == ["meta"]
+
+
 @pytest.mark.parametrize("damage", ["missing", "unexpected", "shape", "nan", "probe"])
 def test_wrong_tensors_are_named(saved, tmp_path, damage):
     tensors = load_file(saved[0])

@@ -174,6 +174,24 @@ def test_files_that_were_cut_short(tmp_path: Path, suffix: str, bit_depth: int, 
         read_image(path)
 
 
+@pytest.mark.parametrize("kind", [2, 5, 7, 12])
+def test_a_tiff_whose_tags_have_other_types_is_read_or_refused(tmp_path: Path, kind: int) -> None:
+    """Pillow takes the values as they come and fails in the middle of decoding, with a TypeError for instance."""
+    path = tmp_path / "image.tif"
+    Image.new("RGB", (16, 8), "grey").save(path)
+    whole = path.read_bytes()
+    first = int.from_bytes(whole[4:8], "little")
+    refused = 0
+    for entry in range(int.from_bytes(whole[first : first + 2], "little")):
+        place = first + 2 + 12 * entry + 2
+        path.write_bytes(whole[:place] + bytes([kind, 0]) + whole[place + 2 :])
+        try:
+            read_image(path)
+        except DelitError:
+            refused += 1
+    assert refused
+
+
 def test_a_picture_too_large_to_be_honest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(tmp_path / "large.png", torch.rand(64, 64, 3))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)

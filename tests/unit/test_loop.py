@@ -82,6 +82,26 @@ def test_the_last_checkpoint_is_read_and_the_one_before_where_it_is_damaged(tmp_
         load_checkpoint(tmp_path, SAME)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"identity": "abc", "format": 2, "state": {}},
+        {"identity": SAME, "format": 2},
+        {"identity": SAME | {"batch_size": torch.zeros(3)}, "format": 2, "state": {}},
+        {"identity": SAME | {None: 1, "more": 2}, "format": 2, "state": {}},
+        {"identity": SAME, "format": torch.zeros(3), "state": {}},
+        [torch.zeros(3)],
+        torch.zeros(3),
+    ],
+    ids=["identity", "no state", "tensors", "names", "format", "list", "tensor"],
+)
+def test_what_is_no_checkpoint_is_passed_over(tmp_path, content):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, SAME, {"step": step})
+    torch.save(content, tmp_path / LAST)
+    assert load_checkpoint(tmp_path, SAME)["step"] == 1
+
+
 @pytest.mark.parametrize("moment", range(2))
 def test_a_kill_between_two_files_loses_nothing(tmp_path, monkeypatch, moment):
     """Writing is putting three things in place; whichever did not happen, a whole checkpoint is found."""

@@ -136,6 +136,18 @@ def test_unusable_pictures_are_refused_before_any_work(pipe):
             pipe(images)
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (1, 1, 64, 64)])
+def test_a_mask_of_another_form_is_refused(pipe, shape):
+    pictures = torch.rand(2, 64, 64, 3)
+    for run in (
+        lambda mask: pipe(pictures, mask),
+        lambda mask: pipe(pictures, mask, DelitOptions(clip=True)),
+        lambda mask: next(pipe.stream(pictures, mask)),
+    ):
+        with pytest.raises(DelitError, match="The mask has shape"):
+            run(torch.ones(shape))
+
+
 def test_frames_to_pad():
     assert [frames_to_pad(n) for n in (1, 2, 3, 4, 5, 6, 81)] == [0, 3, 2, 1, 0, 3, 0]
 
@@ -150,3 +162,17 @@ def test_light_of_a_shot_ignores_a_bad_frame_and_a_moving_light_is_smooth():
     assert 2.0 < moving[0].mean() < moving[9].mean() < 900
     with pytest.raises(DelitError, match="pool"):
         decode_light(codes, "average")
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 8, 16), (1, 3, 8, 16), (0, 4, 8, 16), (1, 2, 5, 8, 16)])
+def test_what_is_no_code_of_light_is_refused(shape):
+    with pytest.raises(DelitError, match="environment code has shape"):
+        decode_light(torch.rand(shape))
+
+
+@pytest.mark.parametrize("frames", [0, -1, 6, 50])
+def test_light_is_not_asked_for_in_frames_that_the_clip_has_not(frames):
+    code = torch.rand(1, 2, 4, 8, 16)
+    assert len(decode_light(code, "frame", frames=5)) == 5
+    with pytest.raises(DelitError, match=f"1 to 5 frames, but {frames}"):
+        decode_light(code, "frame", frames=frames)

@@ -7,8 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from delit_models.env_map_files import read_env_map
 from delit_models.errors import DelitError
-from delit_models.plate_files import find_plates, frames_of, numbered_name, read_plate, write_plate
+from delit_models.plate_files import (
+    PlateHeader,
+    Window,
+    find_plates,
+    frames_of,
+    numbered_name,
+    read_plate,
+    write_plate,
+)
+from tests.fuzz import promises
 
 
 def _pixels(
@@ -140,3 +150,40 @@ def test_damaged_plates_and_unknown_primaries(tmp_path):
     writer.write_image(np.ones((4, 4, 3), np.float32))
     writer.close()
     assert read_plate(spec_path).coding is None
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        b"chromaticities\0string\0\4\0\0\0odd!",
+        b"chromaticities\0floatvector\0\x08\0\0\0\0\0\0\0\0\0\x80?",
+        b"chromaticities\0float\0\4\0\0\0\0\0\x80?",
+    ],
+)
+def test_primaries_that_are_none_are_unknown(tmp_path, attribute):
+    path = tmp_path / "plate.exr"
+    path.write_bytes(promises.exr(attribute, None))
+    assert read_plate(path).coding is None
+    assert read_env_map(path).radiance.shape == (32, 64, 3)
+
+
+def test_a_header_that_cannot_be_written_is_left_out_and_a_window_refused(tmp_path):
+    path = tmp_path / "plate.exr"
+    odd = (("odd", "int", "\ud800"), ("odder", "timecode", None), ("oddest", "timecode", -144872))
+    write_plate(path, _pixels(), header=PlateHeader(attributes=(("shot", "string", "sq"), *odd)))
+    names = {name for name, _, _ in read_plate(path).header.attributes}
+    assert "shot" in names and not names & {"odd", "odder", "oddest"}
+    for window in (Window(0, 0, 0, 0, 2**40, 8), Window(-(2**31), 0, 0, 0, 8, 8)):
+        with pytest.raises(DelitError, match="reaches past what an EXR file can hold"):
+            write_plate(tmp_path / "new.exr", _pixels(), header=PlateHeader(window=window))
+    assert not (tmp_path / "new.exr").exists()
+
+
+def test_a_header_that_is_no_text_is_left_out(tmp_path):
+    path = tmp_path / "plate.exr"
+    path.write_bytes(
+        promises.exr(b"comment\0string\0\4\0\0\0\xff\xfe\x80z" + b"shot\0string\0\2\0\0\0sq", None)
+    )
+    told = {name: value for name, _, value in read_plate(path).header.attributes}
+    assert told["shot"] == "sq" and "comment" not in told
+    assert read_env_map(path).attributes["shot"] == "sq"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -193,6 +194,50 @@ def test_damaged_shards_are_refused(shards, kind, message):
     with pytest.raises(DelitError, match=message):
         open_pairs(shards, "train")
     assert len(open_pairs(shards, "test")) == 2
+
+
+@pytest.mark.parametrize(
+    "description",
+    ['{"shards": 3}', '{"shards": {"train": {"train-000000.tar": "4"}}}', "[" * 100_000, "[1]", "\x00"],
+)
+def test_odd_descriptions_are_refused(shards, description):
+    (shards / "dataset.json").write_text(description)
+    with pytest.raises(DelitError, match=r"dataset\.json cannot be read"):
+        open_pairs(shards, "train")
+
+
+def test_shards_are_not_made_with_an_odd_description(data_set, tmp_path):
+    (data_set / "dataset.json").write_text("[1]")
+    with pytest.raises(DelitError, match=r"dataset\.json cannot be read"):
+        make_shards(data_set, tmp_path / "new")
+    assert not [path for path in tmp_path.iterdir() if "new" in path.name]
+
+
+def rewritten(shard: Path, description: bytes) -> None:
+    """The shard with all pairs described so."""
+    with tarfile.open(shard) as archive:
+        members = [(member.name, archive.extractfile(member).read()) for member in archive]
+    with tarfile.open(shard, "w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            content = description if name.endswith(".json") else content
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [
+        (b"{" + b" " * 1_000_001 + b"}", "1,000,003 bytes long"),
+        (b'{"subject": 3, "env": "left"}', "are no texts"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+    ids=["long", "no text", "deep"],
+)
+def test_odd_descriptions_of_pairs_are_refused(shards, description, told):
+    rewritten(shards / "train-000000.tar", description)
+    with pytest.raises(DelitError, match=told):
+        open_pairs(shards, "train")
 
 
 def test_a_damaged_picture_is_named(shards):

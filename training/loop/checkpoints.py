@@ -70,11 +70,22 @@ def load_checkpoint(folder: Path, identity: Identity) -> dict[str, Any]:
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             told, version, state = dict(saved["identity"]), saved["format"], saved["state"]
+            differing = _differing(told, identity)
+            other_version = bool(version != FORMAT_VERSION)
         except Exception as error:
             # Damaged bytes reach any part of unpickling, which fails in any way it likes.
             troubles.append(f"{path.name}: {type(error).__name__}")
             continue
-        _refuse_another(path, version, told, identity)
+        if other_version:
+            raise DelitError(
+                f"{path} is of format {version}; this Delit goes on from format {FORMAT_VERSION}. Start in an empty "
+                "output folder; --start_from takes trained heads along."
+            )
+        if differing:
+            raise DelitError(
+                f"{path} is of another run: {', '.join(differing)}. Resume with the same settings and data, or start "
+                "in an empty output folder (--start_from takes trained heads along)."
+            )
         return state
     raise DelitError(
         f"No checkpoint in {folder} can be read ({'; '.join(troubles)}): they are damaged or of an older Delit. Start "
@@ -82,22 +93,11 @@ def load_checkpoint(folder: Path, identity: Identity) -> dict[str, Any]:
     )
 
 
-def _refuse_another(path: Path, version: int, told: Identity, identity: Identity) -> None:
-    if version != FORMAT_VERSION:
-        raise DelitError(
-            f"{path} is of format {version}; this Delit goes on from format {FORMAT_VERSION}. Start in an empty output "
-            "folder; --start_from takes trained heads along."
-        )
+def _differing(told: Identity, identity: Identity) -> list[str]:
+    """Every name whose value is not the same in both, with the two."""
     names = sorted(
         name
         for name in {*told, *identity}
         if name not in told or name not in identity or told[name] != identity[name]
     )
-    if names:
-        differing = ", ".join(
-            f"{name} was {told.get(name, 'not set')}, is {identity.get(name, 'not set')}" for name in names
-        )
-        raise DelitError(
-            f"{path} is of another run: {differing}. Resume with the same settings and data, or start in an "
-            "empty output folder (--start_from takes trained heads along)."
-        )
+    return [f"{name} was {told.get(name, 'not set')}, is {identity.get(name, 'not set')}" for name in names]

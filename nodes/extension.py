@@ -13,13 +13,14 @@ from .portrait import DelitPortrait
 from .relight import DelitClosure, DelitRelight
 from .stages import DelitApply, DelitDecode, DelitEncode
 from .video import DelitVideo
+from .wires import with_checked_wires
 
 
 class DelitExtension(ComfyExtension):
     """Delit's nodes. Their ids are permanent: saved workflows name them."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
+        nodes = [
             DelitPortrait,
             DelitLoadWanVAE,
             DelitLoadModel,
@@ -39,3 +40,4 @@ class DelitExtension(ComfyExtension):
             DelitClosure,
             DelitVideo,
         ]
+        return [with_checked_wires(node) for node in nodes]

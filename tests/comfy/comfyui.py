@@ -68,12 +68,15 @@ class Run:
     Attributes:
         outputs: node id → what it shows in the front end.
         error: message of the node that failed, or of the refusal to queue; None if all went well.
-        error_node: class of the node that failed.
+        error_node, error_type: class of the node that failed, and of its exception.
+        refused: the HTTP status of a refusal to queue; None for what was queued.
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     error_node: str | None = None
+    error_type: str | None = None
+    refused: int | None = None
 
 
 class ComfyServer:
@@ -156,7 +159,7 @@ class ComfyServer:
             with _open_local(request) as answer:
                 prompt_id = json.load(answer)["prompt_id"]
         except urllib.error.HTTPError as refusal:
-            return Run(error=refusal.read().decode())
+            return Run(error=refusal.read().decode(), refused=refusal.code)
         return self.wait_for(prompt_id, graph, seconds)
 
     def wait_for(self, prompt_id: str, graph: Graph | None = None, seconds: float = 300) -> Run:
@@ -206,6 +209,7 @@ def _run_of(entry: dict[str, Any]) -> Run:
     for kind, message in entry["status"]["messages"]:
         if kind == "execution_error":
             run.error, run.error_node = message["exception_message"].strip(), message["node_type"]
+            run.error_type = message["exception_type"]
     return run
 
 

@@ -181,6 +181,37 @@ def test_a_vae_of_another_kind_from_cores_loader(server: ComfyServer) -> None:
     refused(server, graph, "DelitEncode", "Wan 2.1 VAE")
 
 
+@pytest.mark.parametrize(
+    ("class_type", "given", "expected"),
+    [
+        ("DelitPreviewEnvMap", {"env": 0.5}, "“env” takes images .* “float” was given"),
+        ("DelitEncode", {"vae": True}, "“vae” takes a VAE, but .* “bool” was given"),
+        ("DelitDecode", {"flat_latent": True}, "“flat_latent” takes a latent"),
+        ("DelitApply", {"delit_model": "embedded"}, "“delit_model” takes heads"),
+        ("DelitDecodeEnv", {"env_code": None}, "“env_code” takes a code of light.* but nothing was given"),
+    ],
+)
+def test_a_value_in_the_place_of_a_link(
+    server: ComfyServer, class_type: str, given: dict[str, object], expected: str
+) -> None:
+    """No front end posts that, and ComfyUI lets it through."""
+    graph = graphs.stages(server, graphs.picture())
+    graph["preview"] = graphs.node("DelitPreviewEnvMap", env=["light", 0])
+    tried = next(name for name, node in graph.items() if node["class_type"] == class_type)
+    graph[tried]["inputs"] |= given
+    refused(server, graph, class_type, expected)
+
+
+def test_images_of_another_form(server: ComfyServer) -> None:
+    for form in (graphs.picture()[None], graphs.picture()[0, 0], (graphs.picture() * 255).astype(np.uint8)):
+        refused(server, graphs.portrait(server, form), "DelitPortrait", "takes images .* but a tensor")
+
+
+def test_a_mask_of_another_form(server: ComfyServer) -> None:
+    mask = np.ones((1, 64, 64, 3), np.float32)
+    refused(server, graphs.portrait(server, graphs.picture(), mask), "DelitPortrait", "“mask” takes a mask")
+
+
 def test_a_source_of_other_proportions(server: ComfyServer) -> None:
     graph = graphs.stages(server, graphs.picture(64, 128))
     graph["other"] = graphs.node("TestTensor", file=server.put_array("other", graphs.picture(128, 64)))

@@ -57,9 +57,13 @@ def _place(length: int) -> st.SearchStrategy[int]:
 
 
 def boundaries(content: bytes) -> list[int]:
-    """Where the parts of a file's headers end, for each kind that Delit reads; empty for what is none of them."""
+    """Where the parts of a file's headers end, for each kind that Delit reads; empty for what is none of them, and for
+    what is damaged already."""
     readers = (_png, _jpeg, _exr, _tiff, _radiance, _safetensors, _zip, _tar, _boxes)
-    found = next((ends for reader in readers if (ends := reader(content))), [])
+    try:
+        found = next((ends for reader in readers if (ends := reader(content))), [])
+    except (ValueError, struct.error):
+        return []
     return sorted({end for end in found if 0 < end < len(content)})
 
 

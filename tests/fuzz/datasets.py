@@ -119,4 +119,4 @@ def _shards(folder: Path) -> None:
 
 
 READERS = {"pairs": _pairs, "check": _check, "make_shards": _shards}
-KIND = Kind("data sets", cases(), 900)
+KIND = Kind("data sets", cases(), 600, 30)

@@ -49,11 +49,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of input: its name, its cases, and how many a full run throws."""
+    """One kind of input: its name, its cases, and how many a full and a short run throw."""
 
     name: str
     cases: SearchStrategy[Case]
     full: int
+    short: int
 
 
 @dataclass

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from . import datasets, picture_files, promises, tensors, weights_files
+from . import (
+    commands,
+    datasets,
+    metadata,
+    picture_files,
+    promises,
+    tensors,
+    videos,
+    weights_files,
+    writers,
+)
 from .harness import Kind
 
-KINDS: dict[str, Kind] = {
-    module.KIND.name: module.KIND for module in (datasets, picture_files, promises, tensors, weights_files)
-}
+_MODULES = (
+    commands,
+    datasets,
+    metadata,
+    picture_files,
+    promises,
+    tensors,
+    videos,
+    weights_files,
+    writers,
+)
+KINDS: dict[str, Kind] = {module.KIND.name: module.KIND for module in _MODULES}

@@ -129,11 +129,11 @@ def cases(draw: st.DrawFn) -> Case:
     reader = draw(st.sampled_from(sorted(READERS)))
     return Case(
         f"{reader} of {told} as {suffix}, {done}",
-        lambda folder: _read(reader, content, folder / f"x{suffix}"),
+        lambda folder: read_and_judge(reader, content, folder / f"x{suffix}"),
     )
 
 
-def _read(reader: str, content: bytes, path: Path) -> None:
+def read_and_judge(reader: str, content: bytes, path: Path) -> None:
     path.write_bytes(content)
     READERS[reader](path)
     if path.read_bytes() != content:
@@ -192,4 +192,4 @@ READERS: dict[str, Callable[[Path], None]] = {
     "light of a pair": lambda path: sound(read_light(path), "read_light", 0),
     "linear picture of a pair": lambda path: sound(read_linear(path), "read_linear"),
 }
-KIND = Kind("picture files", cases(), 2400)
+KIND = Kind("picture files", cases(), 1500, 80)

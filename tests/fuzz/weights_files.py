@@ -172,4 +172,4 @@ READERS: dict[str, Callable[[Path], None]] = {
     "metadata": lambda path: None if read_metadata(path) is not None else None,
     "checkpoint": _resume,
 }
-KIND = Kind("weights files", cases(), 1000)
+KIND = Kind("weights files", cases(), 700, 50)

@@ -10,14 +10,14 @@ import resource
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .harness import MOST_WAITING, REPOSITORY, Case, throw
-from .kinds import KINDS
 
-MOST_ADDRESSES = 6 * 2**30
+MOST_ADDRESSES = 3 * 2**30
 """Bytes of address space that a worker may take beyond what its libraries have: what is asked for and never touched
 counts here, too."""
 MOST_CRASHES = 5
@@ -33,7 +33,7 @@ def run_kinds(
     for name, number in plan.items():
         left, own_seed, crashes = number, seed, 0
         while left > 0:
-            done, outcomes, found = _run_worker(name, left, own_seed)
+            done, outcomes, found = run_worker({name: left}, own_seed)
             faults.update(found)
             thrown += done
             told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
@@ -45,10 +45,12 @@ def run_kinds(
     return faults, thrown
 
 
-def _run_worker(name: str, number: int, seed: int) -> tuple[int, dict[str, int], dict[str, str]]:
+def run_worker(plan: Mapping[str, int] | None, seed: int) -> tuple[int, dict[str, int], dict[str, str]]:
+    """So many cases of some kinds in one process, or None for a short run of every kind: how many were thrown, what
+    became of them (empty after a crash), and the faults with their first cases."""
     with TemporaryDirectory(prefix="delit-fuzz-worker-") as folder:
         log = Path(folder, "log")
-        command = [sys.executable, "-m", "tests.fuzz.workers", name, str(number), str(seed), str(log)]
+        command = [sys.executable, "-m", "tests.fuzz.workers", json.dumps(plan), str(seed), str(log)]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
         lines = log.read_text().splitlines() if log.exists() else []
         result = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
@@ -56,15 +58,16 @@ def _run_worker(name: str, number: int, seed: int) -> tuple[int, dict[str, int],
             return sum(result["outcomes"].values()), result["outcomes"], result["faults"]
         last = lines[-1] if lines else "before the first case"
         told = " / ".join(done.stderr.strip().splitlines()[-3:])
-        return (
-            max(1, len(lines)),
-            {},
-            {f"crash of a worker (status {done.returncode}), {name}: {told[-400:]}": last},
-        )
+        name = ", ".join(plan or ("short run",))
+        fault = f"crash of a worker (status {done.returncode}), {name}: {told[-400:]}"
+        return max(1, len(lines)), {}, {fault: last}
 
 
-def _work(name: str, number: int, seed: int, log: Path) -> None:
+def _work(plan: Mapping[str, int] | None, seed: int, log: Path) -> None:
+    # Here, not above: whoever starts a worker need not take the seconds that all kinds do.
     import torch
+
+    from .kinds import KINDS
 
     torch.set_num_threads(1)
     addresses = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -77,10 +80,15 @@ def _work(name: str, number: int, seed: int, log: Path) -> None:
             file.write(json.dumps(case.name)[:400] + "\n")
             file.flush()
 
-        tally = throw(KINDS[name], number, seed, note)
-        file.write(json.dumps({"outcomes": tally.outcomes, "faults": tally.faults}) + "\n")
+        outcomes: Counter[str] = Counter()
+        faults: dict[str, str] = {}
+        for name, number in (plan or {name: kind.short for name, kind in KINDS.items()}).items():
+            tally = throw(KINDS[name], number, seed, note)
+            outcomes += tally.outcomes
+            faults |= tally.faults
+        file.write(json.dumps({"outcomes": outcomes, "faults": faults}) + "\n")
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _work(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    _work(json.loads(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -10,18 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from delit_models.errors import DelitError
 from delit_models.wan_vae import WanVAE, WanVAEConfig
+from training.heads.linear_code import LinearCode, fit_linear_code
 from training.loop.average import Average
 from training.loop.schedule import Schedule
 
 from .patch_code import PatchCode, prepare_decoder, set_linear_encoder
 
 _AVERAGE = 0.995
-_SCALES = (0.6, 1.4)
+# Renders are smooth enough to be enlarged; sharp pictures would not stay so.
+_SCALES, _SHARP_SCALES = (0.6, 1.4), (0.6, 1.0)
 # Of the absolute error beside the squared one: it counts where the latter is all but done.
 _ABSOLUTE = 0.05
 # The code is fitted to so many pictures.
 _FITTED = 400
+# The straight line of a VAE that is trained on is fitted to so many.
+_LINE_FITTED = 48
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,16 @@ class DecoderConfig:
     """Settings of one run that its numbers depend on, but for its length; sizes in pixels.
 
     Attributes:
+        sharp: how many sharp pictures are made (training.vae.sharp_pictures); sharp_share: the share of a step's crops
+            that they are.
         warm_up: steps until the full learning rate. cool_down: share of the steps in which it falls again.
     """
 
     width: int = 16
     batch_size: int = 16
     crop: int = 96
+    sharp: int = 800
+    sharp_share: float = 0.5
     learning_rate: float = 2e-3
     warm_up: int = 100
     cool_down: float = 0.4
@@ -45,20 +54,35 @@ class DecoderTrainer:
     """The decoder's regression on the encoder's fixed code.
 
     Attributes:
-        pictures: bytes [N, 3, H, W], what crops are cut out of.
+        pictures: bytes [N, 3, H, W], what crops are cut out of. sharp: the same, of any other size; may be empty.
+        start_from: a VAE whose encoder is kept as it is and whose decoder goes on learning; None to start anew.
     """
 
-    def __init__(self, config: DecoderConfig, pictures: Tensor, device: torch.device, steps: int) -> None:
-        self.config, self.device, self.pictures = config, device, pictures
+    def __init__(
+        self,
+        config: DecoderConfig,
+        pictures: Tensor,
+        sharp: Tensor,
+        device: torch.device,
+        steps: int,
+        start_from: WanVAE | None = None,
+    ) -> None:
+        self.config, self.device, self.pictures, self.sharp = config, device, pictures, sharp
         self.schedule = Schedule(steps, config.warm_up, config.cool_down)
         torch.manual_seed(config.seed)
-        chosen = pictures[torch.randperm(len(pictures))[:_FITTED]]
-        self.code = PatchCode.fit(chosen.float() / 127.5 - 1)
-        self.vae = WanVAE(WanVAEConfig(dim=config.width))
-        set_linear_encoder(self.vae, self.code)
-        prepare_decoder(self.vae)
+        chosen = pictures[torch.randperm(len(pictures))[:_FITTED]].float() / 127.5 - 1
+        self.code: PatchCode | LinearCode
+        if start_from is None:
+            self.code = PatchCode.fit(chosen)
+            self.vae = WanVAE(WanVAEConfig(dim=config.width))
+            set_linear_encoder(self.vae, self.code)
+            prepare_decoder(self.vae)
+        else:
+            self.vae = start_from.float().train()
+            self.code = _line_of(start_from, chosen[:_LINE_FITTED])
         self.vae.to(device)
         self.vae.encoder.requires_grad_(False)
+        self.vae.decoder.requires_grad_(True), self.vae.conv2.requires_grad_(True)
         self.trained = [p for part in (self.vae.conv2, self.vae.decoder) for p in part.parameters()]
         self.optimizer = torch.optim.AdamW(
             self.trained, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.98)
@@ -84,24 +108,31 @@ class DecoderTrainer:
         return {name: part.detach() for name, part in parts.items()}
 
     def crops(self, step: int) -> Tensor:
-        """[B, 3, crop, crop] in [-1, 1]: random pictures at one random scale, flipped at random. A step's crops are
-        the same whenever it is asked for them, so that a resumed run sees what an unbroken one does."""
+        """[B, 3, crop, crop] in [-1, 1]: random renders and sharp pictures, each at one random scale, flipped at random.
+        A step's crops are the same whenever it is asked for them, so that a resumed run sees what an unbroken one does.
+        """
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        sharp = round(self.config.batch_size * self.config.sharp_share) if len(self.sharp) else 0
+        rendered = self._cut(self.pictures, self.config.batch_size - sharp, _SCALES, generator)
+        crops = torch.cat([rendered, self._cut(self.sharp, sharp, _SHARP_SCALES, generator)]) if sharp else rendered
+        return crops.flip(-1) if bool(torch.randint(2, (), generator=generator)) else crops
 
-        def random(below: int) -> int:
-            return int(torch.randint(below, (), generator=generator))
-
-        scale = float(torch.empty(()).uniform_(*_SCALES, generator=generator))
-        chosen = self.pictures[
-            torch.randint(len(self.pictures), (self.config.batch_size,), generator=generator)
-        ]
+    def _cut(
+        self, pictures: Tensor, count: int, scales: tuple[float, float], generator: torch.Generator
+    ) -> Tensor:
+        """[count, 3, crop, crop] in [-1, 1]: the same part of random pictures at the same random scale."""
+        scale = float(torch.empty(()).uniform_(*scales, generator=generator))
+        chosen = pictures[torch.randint(len(pictures), (count,), generator=generator)]
         crop, side = self.config.crop, min(chosen.shape[-2:])
         size = max(crop, round(side * scale))
         window = min(side, math.ceil(crop * side / size))
-        top, left = (random(length - window + 1) for length in chosen.shape[-2:])
+        top, left = (
+            int(torch.randint(length - window + 1, (), generator=generator)) for length in chosen.shape[-2:]
+        )
         cut = chosen[..., top : top + window, left : left + window].float() / 127.5 - 1
-        crops = F.interpolate(cut, size=(crop, crop), mode="bilinear", antialias=True, align_corners=False)
-        return crops.flip(-1) if random(2) else crops
+        if window == crop:
+            return cut
+        return F.interpolate(cut, size=(crop, crop), mode="bilinear", antialias=True, align_corners=False)
 
     def averaged_vae(self) -> WanVAE:
         """The VAE to keep, on the processor."""
@@ -119,13 +150,25 @@ class DecoderTrainer:
             "vae": self.vae.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "code": {"mean": self.code.mean, "components": self.code.components, "scale": self.code.scale},
+            "code": vars(self.code),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state()` of a run of the same identity; its length is this run's."""
         self.step = state["step"]
-        self.code = PatchCode(**state["code"])
+        self.code = type(self.code)(**state["code"])
         self.vae.load_state_dict(state["vae"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+@torch.no_grad()
+def _line_of(vae: WanVAE, pictures: Tensor) -> LinearCode:
+    """The VAE's encoder as one convolution. Raises DelitError where it is no linear code, as Wan's own is not."""
+    line = fit_linear_code(vae, pictures)
+    if not line.encodes:
+        raise DelitError(
+            f"The encoder of the VAE to start from is not linear (its best line is {line.encode_error:.0%} off). Give a VAE "
+            "that training.train_wan_vae made."
+        )
+    return line

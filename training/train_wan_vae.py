@@ -1,11 +1,12 @@
 """Train a narrow VAE in the Wan layout, for machines and tests where the full one is too heavy.
 
-    python -m training.train_wan_vae --data_root D --output P.safetensors
+    python -m training.train_wan_vae --data_root D --output P.safetensors [--start_from V.safetensors]
 
 The encoder is not trained but computed: it holds the best linear patch code of the data (training.vae.patch_code).
-The decoder then learns to turn the code back into pictures. Only stills are trained; in time the encoder averages
-and the decoder repeats. Ctrl-C and SIGTERM stop with a checkpoint in `P.training/`, and the same command goes on from
-it as if nothing had happened.
+The decoder then learns to turn the code back into pictures: the data set's, and sharp ones that are made
+(training.vae.sharp_pictures). `--start_from` trains the decoder of such a VAE on and keeps its encoder, so that heads
+for its latents stay valid. Only stills are trained; in time the encoder averages and the decoder repeats. Ctrl-C and
+SIGTERM stop with a checkpoint in `P.training/`, and the same command goes on from it as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def train(arguments: argparse.Namespace) -> None:
         width=arguments.width,
         batch_size=arguments.batch_size,
         crop=arguments.crop,
+        sharp=arguments.sharp,
+        sharp_share=arguments.sharp_share,
         learning_rate=arguments.learning_rate,
         cool_down=arguments.cool_down,
         seed=arguments.seed,
@@ -30,6 +33,9 @@ def train(arguments: argparse.Namespace) -> None:
     settings = VAERunSettings(
         data_root=arguments.data_root,
         output=Path(arguments.output),
+        hdri_dir=arguments.hdri_dir,
+        photographs=arguments.photographs,
+        start_from=arguments.start_from,
         steps=arguments.steps,
         minutes=arguments.minutes,
         save_every=arguments.save_every,
@@ -47,7 +53,15 @@ def parse_arguments() -> argparse.Namespace:
     # fmt: off
     add("--data_root", required=True, help="data set folder, or folder of its shards (training.make_shards)")
     add("--output", required=True, help="the VAE's .safetensors file")
-    add("--width", type=int, default=default.width, help="channels at full size (Wan: 96; %(default)s)")
+    add("--start_from", type=Path, metavar="V", help="narrow VAE whose encoder to keep and whose decoder to train on")
+    add("--hdri_dir", type=Path, default=run.hdri_dir,
+        help="folder of .exr or .hdr lat-longs to make sharp pictures of, test split left out (the shipped set)")
+    add("--photographs", type=Path, metavar="FOLDER", help="folder of photographs for more sharp pictures (none)")
+    add("--sharp", type=int, default=default.sharp,
+        help="sharp pictures to make; 0 trains on the data set alone (%(default)s)")
+    add("--sharp_share", type=float, default=default.sharp_share,
+        help="share of a step's crops that they are (%(default)s)")
+    add("--width", type=int, default=default.width, help="channels at full size of a new VAE (Wan: 96; %(default)s)")
     add("--steps", type=int, default=run.steps, help="steps in all (%(default)s)")
     add("--batch_size", type=int, default=default.batch_size, help="crops a step (%(default)s)")
     add("--crop", type=int, default=default.crop, help="crop side in pixels, a multiple of 8 (%(default)s)")

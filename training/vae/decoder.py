@@ -1,4 +1,4 @@
-"""The narrow VAE's decoder learns to turn the encoder's code back into pictures, by plain regression on crops."""
+"""The narrow VAE's decoder learns to turn the encoder's code back into pictures, by regression on crops."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from delit_models.errors import DelitError
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from training.heads.linear_code import LinearCode, fit_linear_code
 from training.loop.average import Average
+from training.loop.muon import Muon
 from training.loop.schedule import Schedule
 
 from .patch_code import PatchCode, prepare_decoder, set_linear_encoder
@@ -21,8 +22,13 @@ from .patch_code import PatchCode, prepare_decoder, set_linear_encoder
 _AVERAGE = 0.995
 # Renders are smooth enough to be enlarged; sharp pictures would not stay so.
 _SCALES, _SHARP_SCALES = (0.6, 1.4), (0.6, 1.0)
-# Of the absolute error beside the squared one: it counts where the latter is all but done.
-_ABSOLUTE = 0.05
+# The loss of a crop is its squared error in decibels, down to about so much (36 dB): smooth and textured pictures count
+# alike, and one that is all but done no longer.
+_DONE = 1e-3
+# Gradients of that loss are larger than those of the plain squared error; only outliers are cut.
+_MOST_GRADIENT = 5.0
+# AdamW's part of the learning rate: biases, norms and the layer of the pixels move more carefully than matrices.
+_ADAM_SHARE = 0.5
 # The code is fitted to so many pictures.
 _FITTED = 400
 # The straight line of a VAE that is trained on is fitted to so many.
@@ -82,39 +88,60 @@ class DecoderTrainer:
             self.code = _line_of(start_from, chosen[:_LINE_FITTED])
         self.vae.to(device)
         self.vae.encoder.requires_grad_(False)
-        self.vae.decoder.requires_grad_(True), self.vae.conv2.requires_grad_(True)
         self.trained = [p for part in (self.vae.conv2, self.vae.decoder) for p in part.parameters()]
-        self.optimizer = torch.optim.AdamW(
-            self.trained, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.98)
-        )
+        for parameter in self.trained:
+            parameter.requires_grad_(True)
+        self.optimizers = self._optimizers()
         self.average = Average(self.vae, _AVERAGE)
         self.step = 0
 
     def train_step(self) -> dict[str, Tensor]:
-        """One batch of random crops; returns the parts of its loss, on the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self.schedule.rate(self.step)
+        """One batch of random crops; returns its mean squared error, on the device."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * self.schedule.rate(self.step)
         target = self.crops(self.step)
         # The code itself, not vae.encode: they are equal, and this is a single convolution.
         z = self.code.encode(target)
         made, target = self.vae.decode(z.to(self.device)), target.to(self.device)
-        parts = {"squared": F.mse_loss(made, target), "absolute": _ABSOLUTE * F.l1_loss(made, target)}
-        self.optimizer.zero_grad(set_to_none=True)
-        sum(parts.values()).backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-        self.optimizer.step()
+        squared = (made - target).square().mean(dim=(1, 2, 3))
+        loss = (squared + _DONE).log().mean()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, _MOST_GRADIENT)
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update(self.vae)
         self.step += 1
-        return {name: part.detach() for name, part in parts.items()}
+        return {"squared": squared.detach().mean()}
+
+    def _optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Muon for the matrices, AdamW for the rest. Every group remembers its peak learning rate."""
+        last = self.vae.decoder.head[2].weight
+        matrices = [p for p in self.trained if p[0].numel() > 1 and p is not last]
+        others = [p for p in self.trained if not any(p is matrix for matrix in matrices)]
+        rate = self.config.learning_rate
+        muon = Muon(matrices, rate)
+        adam = torch.optim.AdamW(others, lr=rate * _ADAM_SHARE, weight_decay=0.0, betas=(0.9, 0.98))
+        for optimizer in (muon, adam):
+            for group in optimizer.param_groups:
+                group["peak"] = group["lr"]
+        return muon, adam
 
     def crops(self, step: int) -> Tensor:
-        """[B, 3, crop, crop] in [-1, 1]: random renders and sharp pictures, each at one random scale, flipped at random.
-        A step's crops are the same whenever it is asked for them, so that a resumed run sees what an unbroken one does.
+        """[B, 3, crop, crop] in [-1, 1]: random renders and sharp pictures, each at one random scale, flipped at
+        random. A step's crops are the same whenever it is asked for them, so that a resumed run sees what an unbroken
+        one does.
         """
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
         sharp = round(self.config.batch_size * self.config.sharp_share) if len(self.sharp) else 0
         rendered = self._cut(self.pictures, self.config.batch_size - sharp, _SCALES, generator)
-        crops = torch.cat([rendered, self._cut(self.sharp, sharp, _SHARP_SCALES, generator)]) if sharp else rendered
+        crops = (
+            torch.cat([rendered, self._cut(self.sharp, sharp, _SHARP_SCALES, generator)])
+            if sharp
+            else rendered
+        )
         return crops.flip(-1) if bool(torch.randint(2, (), generator=generator)) else crops
 
     def _cut(
@@ -149,7 +176,7 @@ class DecoderTrainer:
             "step": self.step,
             "vae": self.vae.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "code": vars(self.code),
         }
 
@@ -159,7 +186,8 @@ class DecoderTrainer:
         self.code = type(self.code)(**state["code"])
         self.vae.load_state_dict(state["vae"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
 
 
 @torch.no_grad()
@@ -168,7 +196,7 @@ def _line_of(vae: WanVAE, pictures: Tensor) -> LinearCode:
     line = fit_linear_code(vae, pictures)
     if not line.encodes:
         raise DelitError(
-            f"The encoder of the VAE to start from is not linear (its best line is {line.encode_error:.0%} off). Give a VAE "
-            "that training.train_wan_vae made."
+            f"The encoder of the VAE to start from is not linear (its best line is {line.encode_error:.0%} off). "
+            "Give a VAE that training.train_wan_vae made."
         )
     return line

@@ -5,6 +5,7 @@ Beside the VAE's file P.safetensors, in P.training/: the checkpoints that a run 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from delit_models.atomic_write import check_folder, remove_unfinished
-from delit_models.checkpoint import save_wan_vae
+from delit_models.checkpoint import load_wan_vae, save_wan_vae
 from delit_models.wan_vae import WanVAE
-from training.data.pairs import Pairs, fingerprint_of
+from training.data.pairs import Pairs, file_stamp, fingerprint_of
 from training.data.shards import open_pairs
 from training.evaluation.metrics import psnr
 from training.loop.checkpoints import (
@@ -30,8 +31,10 @@ from training.loop.log import RunLog
 from training.loop.schedule import CoolDownInTime
 from training.loop.stopping import StopRequest
 from training.loop.watch import LossWatch, refuse_bad
+from training.synth.light.lights import SHIPPED_HDRI_DIR, hdri_names
 
 from .decoder import DecoderConfig, DecoderTrainer
+from .sharp_pictures import picture_files, sharp_pictures
 
 # Steps between two looks at the loss, each of which waits for the device.
 _LOOK_EVERY = 20
@@ -44,10 +47,15 @@ class VAERunSettings:
     Attributes:
         steps: of the decoder. minutes: let the cool-down begin in time to end after so many.
         save_every: steps between measurements and saves. test_every: measure on every so many held-out pictures.
+        hdri_dir, photographs: folders that sharp pictures are made of; photographs may be None.
+        start_from: a VAE file whose encoder is kept and whose decoder goes on, or None.
     """
 
     data_root: str
     output: Path
+    hdri_dir: Path = SHIPPED_HDRI_DIR
+    photographs: Path | None = None
+    start_from: Path | None = None
     steps: int = 6000
     minutes: float = math.inf
     save_every: int = 500
@@ -65,8 +73,18 @@ def train_vae(config: DecoderConfig, settings: VAERunSettings, device: torch.dev
     remove_unfinished([settings.output])
     pairs = open_pairs(settings.data_root, "train")
     held_out = load_pictures(open_pairs(settings.data_root, "test"))[:: settings.test_every]
-    trainer = DecoderTrainer(config, load_pictures(pairs), device, settings.steps)
-    identity = trainer.identity() | {"data": fingerprint_of(pairs)}
+    sources = _sharp_sources(settings) if config.sharp else ([], [])
+    trainer = DecoderTrainer(
+        config,
+        load_pictures(pairs),
+        sharp_pictures(config.sharp, *sources, config.seed),
+        device,
+        settings.steps,
+        load_wan_vae(settings.start_from, device, torch.float32) if settings.start_from else None,
+    )
+    identity = (
+        trainer.identity() | {"data": fingerprint_of(pairs)} | _told_sources(sources, settings.start_from)
+    )
     if find_checkpoints(settings.folder):
         trainer.load_state(load_checkpoint(settings.folder, identity))
         tqdm.write(f"Going on from step {trainer.step} of {settings.folder}")
@@ -76,6 +94,21 @@ def train_vae(config: DecoderConfig, settings: VAERunSettings, device: torch.dev
         _write(trainer, settings.output, held_out, log)
 
     _train(trainer, settings, save)
+
+
+def _sharp_sources(settings: VAERunSettings) -> tuple[list[Path], list[Path]]:
+    """The HDRIs (those of the training split) and photographs that sharp pictures are made of."""
+    photographs = [] if settings.photographs is None else picture_files(settings.photographs)
+    return hdri_names(settings.hdri_dir, "train"), photographs
+
+
+def _told_sources(sources: tuple[list[Path], list[Path]], start_from: Path | None) -> dict[str, str]:
+    """What else two runs must have in common, as `identity` has it."""
+    stamps = "".join(file_stamp(path) for files in sources for path in files)
+    return {
+        "sharp sources": hashlib.sha256(stamps.encode()).hexdigest()[:16],
+        "start_from": file_stamp(start_from) if start_from else "nothing",
+    }
 
 
 def _train(trainer: DecoderTrainer, settings: VAERunSettings, save: Callable[[RunLog], None]) -> None:
@@ -116,7 +149,7 @@ def _write(trainer: DecoderTrainer, output: Path, held_out: Tensor, log: RunLog)
         f"step {trainer.step}: held-out PSNR {quality:.2f} dB (its linear code alone: {ceiling:.2f} dB)"
     )
     metadata = {
-        "name": f"Delit narrow VAE, width {trainer.config.width}",
+        "name": f"Delit narrow VAE, width {vae.config.dim}",
         "licence": "Apache-2.0",
         "steps": str(trainer.step),
         "held_out_psnr_db": f"{quality:.2f}",

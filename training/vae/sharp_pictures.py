@@ -54,7 +54,7 @@ def sharp_pictures(count: int, hdris: list[Path], photographs: list[Path], seed:
         if share >= _OF - _LEAVES_SHARE:
             tile = leaves_tile(tile, generator)
         tiles.append((tile.clamp(0, 1) * 255).round().to(torch.uint8))
-    return torch.stack(tiles)
+    return torch.stack(tiles) if tiles else torch.zeros(0, 3, TILE, TILE, dtype=torch.uint8)
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -66,8 +66,8 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def hdri_tile(radiance: Tensor, generator: torch.Generator) -> Tensor:
-    """A part of a lat-long [3, H, W] near its horizon at a random exposure, pixel for pixel: [3, TILE, TILE], sRGB-coded
-    in [0, 1]. Where a map is too small for one part, four are put together."""
+    """A part of a lat-long [3, H, W] near its horizon at a random exposure, pixel for pixel: [3, TILE, TILE],
+    sRGB-coded in [0, 1]. Where a map is too small for one part, four are put together."""
     if round(_UNSTRETCHED * radiance.shape[-2]) >= TILE:
         return _exposed(_window(radiance, TILE, generator), generator)
     rows = [
@@ -87,7 +87,7 @@ def photograph_tile(picture: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def leaves_tile(scene: Tensor, generator: torch.Generator) -> Tensor:
-    """Leaves that cover one another in the colours of a scene [3, H, W], sRGB-coded in [0, 1]: the same, [3, TILE, TILE]."""
+    """Leaves that cover one another in the colours of a scene [3, H, W]: [3, TILE, TILE], like it sRGB-coded."""
     side = TILE * _FINE
     ground = F.interpolate(srgb_to_linear(scene)[None], (side, side), mode="bilinear")[0]
     picture, free = torch.zeros(3, side, side), torch.ones(side, side, dtype=torch.bool)
@@ -146,7 +146,9 @@ def _grain(side: int, generator: torch.Generator) -> Tensor:
     spectrum = torch.fft.rfft2(torch.randn(side, side, generator=generator))
     rows, columns = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)
     power = 0.4 + 1.0 * float(torch.rand((), generator=generator))
-    grain = torch.fft.irfft2(spectrum * (rows**2 + columns**2).clamp(min=1e-4) ** (-power / 2), s=(side, side))
+    grain = torch.fft.irfft2(
+        spectrum * (rows**2 + columns**2).clamp(min=1e-4) ** (-power / 2), s=(side, side)
+    )
     return (grain - grain.mean()) / grain.std()
 
 

@@ -72,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
         help="let the cool-down begin in time to end after about so many minutes")
     add("--save_every", type=int, default=run.save_every, help="steps between saves (%(default)s)")
     add("--test_every", type=int, default=run.test_every,
-        help="measure on every n-th held-out picture (%(default)s)")
+        help="measure on every n-th picture of the people that are kept out (%(default)s)")
     add("--device", help="cpu, cuda, cuda:1, mps… (cuda if there is one, else cpu)")
     add("--seed", type=int, default=default.seed, help="the same seed gives the same VAE (%(default)s)")
     # fmt: on

@@ -18,8 +18,9 @@ from tqdm import tqdm
 from delit_models.atomic_write import check_folder, remove_unfinished
 from delit_models.checkpoint import load_wan_vae, save_wan_vae
 from delit_models.wan_vae import WanVAE
-from training.data.pairs import Pairs, file_stamp, fingerprint_of
+from training.data.pairs import Pairs, SomePairs, file_stamp, fingerprint_of
 from training.data.shards import open_pairs
+from training.data.splits import split_subjects
 from training.evaluation.metrics import psnr
 from training.loop.checkpoints import (
     find_checkpoints,
@@ -46,7 +47,7 @@ class VAERunSettings:
 
     Attributes:
         steps: of the decoder. minutes: let the cool-down begin in time to end after so many.
-        save_every: steps between measurements and saves. test_every: measure on every so many held-out pictures.
+        save_every: steps between measurements and saves. test_every: measure on every so many pictures of people kept out.
         hdri_dir, photographs: folders that sharp pictures are made of; photographs may be None.
         start_from: a VAE file whose encoder is kept and whose decoder goes on, or None.
     """
@@ -72,11 +73,13 @@ def train_vae(config: DecoderConfig, settings: VAERunSettings, device: torch.dev
     tidy_checkpoints(settings.folder)
     remove_unfinished([settings.output])
     pairs = open_pairs(settings.data_root, "train")
-    held_out = load_pictures(open_pairs(settings.data_root, "test"))[:: settings.test_every]
+    split = split_subjects(pairs)
+    # Of too few people to keep one out it is measured on what it learns from.
+    held_out = load_pictures(SomePairs(pairs, split.validated or split.learned))[:: settings.test_every]
     sources = _sharp_sources(settings) if config.sharp else ([], [])
     trainer = DecoderTrainer(
         config,
-        load_pictures(pairs),
+        load_pictures(SomePairs(pairs, split.learned)),
         sharp_pictures(config.sharp, *sources, config.seed),
         device,
         settings.steps,

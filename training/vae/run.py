@@ -47,7 +47,8 @@ class VAERunSettings:
 
     Attributes:
         steps: of the decoder. minutes: let the cool-down begin in time to end after so many.
-        save_every: steps between measurements and saves. test_every: measure on every so many pictures of people kept out.
+        save_every: steps between measurements and saves. test_every: measure on every so many pictures of people that
+            are kept out.
         hdri_dir, photographs: folders that sharp pictures are made of; photographs may be None.
         start_from: a VAE file whose encoder is kept and whose decoder goes on, or None.
     """

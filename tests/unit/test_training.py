@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from delit_models import heads_file
+from delit_models.checkpoint import load_wan_vae, save_wan_vae
 from delit_models.color import linear_to_srgb, srgb_to_linear
 from delit_models.env_map_files import write_env_map
 from delit_models.errors import DelitError
@@ -24,9 +25,11 @@ from training.data.pairs import PairDataset, read_index
 from training.data.shards import open_pairs
 from training.evaluation.metrics import direction_error, psnr
 from training.heads.losses import irradiance
-from training.vae.decoder import DecoderTrainer
+from training.synth.light.lights import SHIPPED_HDRI_DIR, hdri_names
+from training.vae.decoder import DecoderConfig, DecoderTrainer
 from training.vae.patch_code import PatchCode, prepare_decoder, set_linear_encoder
 from training.vae.run import load_pictures
+from training.vae.sharp_pictures import TILE, picture_files, sharp_pictures
 
 SIZE = 64
 
@@ -175,6 +178,8 @@ def test_the_decoder_learns_and_goes_on(data_set, tmp_path, monkeypatch, capsys)
         32,
         "--batch_size",
         4,
+        "--sharp",
+        0,
         "--device",
         "cpu",
     )
@@ -191,7 +196,10 @@ def test_a_resumed_decoder_is_that_of_the_unbroken_run(data_set, tmp_path, monke
     """Bit for bit, the average included; the first part is stopped as by Ctrl-C."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    common = ("--data_root", data_set, "--crop", 32, "--batch_size", 2, "--device", "cpu", "--steps", 6)
+    common = (
+        *("--data_root", data_set, "--crop", 32, "--batch_size", 2, "--device", "cpu", "--steps", 6),
+        *("--sharp", 4),
+    )
     run(train_wan_vae, monkeypatch, *common, "--output", tmp_path / "whole.safetensors")
     step, asked = DecoderTrainer.train_step, []
 
@@ -224,6 +232,46 @@ def test_a_resumed_decoder_is_that_of_the_unbroken_run(data_set, tmp_path, monke
     assert whole["step"] == broken["step"] == 6
     for part in (lambda state: state["vae"], lambda state: state["average"]["weights"]):
         assert all(torch.equal(part(broken)[key], tensor) for key, tensor in part(whole).items())
+
+
+def test_a_decoder_is_trained_on_and_its_encoder_kept(linear_vae, data_set, tmp_path, monkeypatch):
+    """Bit for bit, so that heads stay valid; with a photograph among the sharp pictures."""
+    photographs = tmp_path / "photographs"
+    write_image(photographs / "one.png", torch.rand(200, 170, 3))
+    start, output = tmp_path / "start.safetensors", tmp_path / "on.safetensors"
+    save_wan_vae(start, linear_vae, torch.float16)
+    run(
+        train_wan_vae,
+        monkeypatch,
+        *("--data_root", data_set, "--output", output, "--start_from", start, "--photographs", photographs),
+        *("--crop", 32, "--batch_size", 4, "--sharp", 4, "--device", "cpu", "--steps", 3),
+    )
+    before, after = (
+        load_wan_vae(path, torch.device("cpu"), torch.float16).state_dict() for path in (start, output)
+    )
+    kept = [name for name in before if name.startswith(("encoder.", "conv1."))]
+    assert kept and all(torch.equal(before[name], after[name]) for name in kept)
+    assert not torch.equal(before["decoder.conv1.weight"], after["decoder.conv1.weight"])
+
+
+def test_only_a_linear_encoder_is_started_from(pictures):
+    torch.manual_seed(0)
+    other = WanVAE(WanVAEConfig(dim=12)).eval()
+    with pytest.raises(DelitError, match="is not linear"):
+        DecoderTrainer(
+            DecoderConfig(), (pictures * 127.5 + 127.5).byte(), pictures[:0], torch.device("cpu"), 1, other
+        )
+
+
+def test_sharp_pictures_are_sharp_and_the_same_each_time(tmp_path):
+    hdris = hdri_names(SHIPPED_HDRI_DIR, "train")[:2]
+    write_image(tmp_path / "photograph.png", torch.rand(200, 170, 3))
+    first, again = (sharp_pictures(20, hdris, picture_files(tmp_path), seed=3) for _ in range(2))
+    assert first.shape == (20, 3, TILE, TILE) and torch.equal(first, again)
+    # The mean step between neighbouring pixels, of 255.
+    assert all(tile.float().diff(dim=-1).abs().mean() > 1 for tile in first)
+    with pytest.raises(DelitError, match="holds no picture"):
+        picture_files(tmp_path / "nothing")
 
 
 def test_data_sets_are_joined(data_set):

@@ -5,7 +5,8 @@
 The encoder is not trained but computed: it holds the best linear patch code of the data (training.vae.patch_code).
 The decoder then learns to turn the code back into pictures: the data set's, and sharp ones that are made
 (training.vae.sharp_pictures). `--start_from` trains the decoder of such a VAE on and keeps its encoder, so that heads
-for its latents stay valid. Only stills are trained; in time the encoder averages and the decoder repeats. Ctrl-C and
+for its latents stay valid. In time the encoder averages and the decoder repeats, until `--clips` in a second run has
+taught it what four frames a mean was of (training.vae.clips). Ctrl-C and
 SIGTERM stop with a checkpoint in `P.training/`, and the same command goes on from it as if nothing had happened.
 """
 
@@ -25,6 +26,7 @@ def train(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         crop=arguments.crop,
         sharp=arguments.sharp,
+        clips=arguments.clips,
         sharp_share=arguments.sharp_share,
         learning_rate=arguments.learning_rate,
         cool_down=arguments.cool_down,
@@ -54,6 +56,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--data_root", required=True, help="data set folder, or folder of its shards (training.make_shards)")
     add("--output", required=True, help="the VAE's .safetensors file")
     add("--start_from", type=Path, metavar="V", help="narrow VAE whose encoder to keep and whose decoder to train on")
+    add("--clips", action="store_true",
+        help="train only what the decoder knows of the past, on clips; stills stay as they are (with --start_from)")
     add("--hdri_dir", type=Path, default=run.hdri_dir,
         help="folder of .exr or .hdr lat-longs to make sharp pictures of, test split left out (the shipped set)")
     add("--photographs", type=Path, metavar="FOLDER", help="folder of photographs for more sharp pictures (none)")

@@ -26,6 +26,7 @@ from training.data.shards import open_pairs
 from training.evaluation.metrics import direction_error, psnr
 from training.heads.losses import irradiance
 from training.synth.light.lights import SHIPPED_HDRI_DIR, hdri_names
+from training.vae.clips import encode_clips
 from training.vae.decoder import DecoderConfig, DecoderTrainer
 from training.vae.patch_code import PatchCode, prepare_decoder, set_linear_encoder
 from training.vae.run import load_pictures
@@ -252,6 +253,29 @@ def test_a_decoder_is_trained_on_and_its_encoder_kept(linear_vae, data_set, tmp_
     kept = [name for name in before if name.startswith(("encoder.", "conv1."))]
     assert kept and all(torch.equal(before[name], after[name]) for name in kept)
     assert not torch.equal(before["decoder.conv1.weight"], after["decoder.conv1.weight"])
+
+
+def test_clips_teach_the_past_and_leave_stills_alone(linear_vae, data_set, tmp_path, monkeypatch, capsys):
+    start, output = tmp_path / "start.safetensors", tmp_path / "clips.safetensors"
+    save_wan_vae(start, linear_vae, torch.float16)
+    common = ("--data_root", data_set, "--output", output, "--clips", "--sharp", 0, "--crop", 16)
+    with pytest.raises(DelitError, match="--start_from"):
+        run(train_wan_vae, monkeypatch, *common, "--batch_size", 1, "--steps", 1)
+    run(train_wan_vae, monkeypatch, *common, "--start_from", start, "--batch_size", 2, "--steps", 4)
+    assert "a clip jerks by" in capsys.readouterr().out
+    before, after = (load_wan_vae(path, torch.device("cpu"), torch.float32) for path in (start, output))
+    z = torch.randn(1, 16, 3, 4, 4)
+    with torch.inference_mode():
+        assert torch.equal(before.decode(z[:, :, 0]), after.decode(z[:, :, 0]))
+        assert torch.equal(before.decode(z)[:, :, 0], after.decode(z)[:, :, 0])
+        assert not torch.equal(before.decode(z)[:, :, 1:], after.decode(z)[:, :, 1:])
+
+
+def test_the_code_of_a_clip_is_the_encoders(linear_vae, pictures):
+    clip = torch.stack([pictures[number % len(pictures)] for number in range(9)], dim=1)[None]
+    expected = linear_vae.encode(clip)
+    made = encode_clips(PatchCode.fit(pictures).encode, clip)
+    assert (made - expected).norm() / expected.norm() < 0.005
 
 
 def test_only_a_linear_encoder_is_started_from(pictures):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from delit_models.errors import DelitError
 from delit_models.wan_vae import WanVAE, WanVAEConfig
@@ -40,17 +40,19 @@ class DecoderConfig:
     """Settings of one run that its numbers depend on, but for its length; sizes in pixels.
 
     Attributes:
+        clips: train only what looks back in time, on clips (training.vae.clips).
         sharp: how many sharp pictures are made (training.vae.sharp_pictures); sharp_share: the share of a step's crops
             that they are.
         warm_up: steps until the full learning rate. cool_down: share of the steps in which it falls again.
     """
 
     width: int = 16
-    batch_size: int = 16
+    batch_size: int = 4
     crop: int = 96
     sharp: int = 800
     sharp_share: float = 0.5
-    learning_rate: float = 2e-3
+    clips: bool = False
+    learning_rate: float = 4e-3
     warm_up: int = 100
     cool_down: float = 0.4
     seed: int = 0
@@ -78,6 +80,7 @@ class DecoderTrainer:
         torch.manual_seed(config.seed)
         chosen = pictures[torch.randperm(len(pictures))[:_FITTED]].float() / 127.5 - 1
         self.code: PatchCode | LinearCode
+        self.started = start_from is not None
         if start_from is None:
             self.code = PatchCode.fit(chosen)
             self.vae = WanVAE(WanVAEConfig(dim=config.width))
@@ -87,11 +90,12 @@ class DecoderTrainer:
             self.vae = start_from.float().train()
             self.code = _line_of(start_from, chosen[:_LINE_FITTED])
         self.vae.to(device)
-        self.vae.encoder.requires_grad_(False)
-        self.trained = [p for part in (self.vae.conv2, self.vae.decoder) for p in part.parameters()]
+        self.vae.requires_grad_(False)
+        matrices, others = self._trainable()
+        self.trained = [*matrices, *others]
         for parameter in self.trained:
             parameter.requires_grad_(True)
-        self.optimizers = self._optimizers()
+        self.optimizers = self._optimizers(matrices, others)
         self.average = Average(self.vae, _AVERAGE)
         self.step = 0
 
@@ -100,11 +104,7 @@ class DecoderTrainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self.schedule.rate(self.step)
-        target = self.crops(self.step)
-        # The code itself, not vae.encode: they are equal, and this is a single convolution.
-        z = self.code.encode(target)
-        made, target = self.vae.decode(z.to(self.device)), target.to(self.device)
-        squared = (made - target).square().mean(dim=(1, 2, 3))
+        squared = self._squared(self.step)
         loss = (squared + _DONE).log().mean()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -116,11 +116,26 @@ class DecoderTrainer:
         self.step += 1
         return {"squared": squared.detach().mean()}
 
-    def _optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
-        """Muon for the matrices, AdamW for the rest. Every group remembers its peak learning rate."""
+    def _squared(self, step: int) -> Tensor:
+        """The mean squared errors of a step's crops, [B]."""
+        target = self.crops(step)
+        # The code itself, not vae.encode: they are equal, and this is a single convolution.
+        z = self.code.encode(target)
+        return (self.vae.decode(z.to(self.device)) - target.to(self.device)).square().mean(dim=(1, 2, 3))
+
+    def _trainable(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """What is trained: matrices inside, and the rest."""
         last = self.vae.decoder.head[2].weight
-        matrices = [p for p in self.trained if p[0].numel() > 1 and p is not last]
-        others = [p for p in self.trained if not any(p is matrix for matrix in matrices)]
+        matrices, others = [], []
+        for parameter in (*self.vae.conv2.parameters(), *self.vae.decoder.parameters()):
+            inside = parameter[0].numel() > 1 and parameter is not last
+            (matrices if inside else others).append(parameter)
+        return matrices, others
+
+    def _optimizers(
+        self, matrices: list[nn.Parameter], others: list[nn.Parameter]
+    ) -> tuple[torch.optim.Optimizer, ...]:
+        """Muon for the matrices, AdamW for the rest. Every group remembers its peak learning rate."""
         rate = self.config.learning_rate
         muon = Muon(matrices, rate)
         adam = torch.optim.AdamW(others, lr=rate * _ADAM_SHARE, weight_decay=0.0, betas=(0.9, 0.98))

@@ -34,6 +34,7 @@ from training.loop.stopping import StopRequest
 from training.loop.watch import LossWatch, refuse_bad
 from training.synth.light.lights import SHIPPED_HDRI_DIR, hdri_names
 
+from .clips import ClipTrainer, unsteadiness
 from .decoder import DecoderConfig, DecoderTrainer
 from .sharp_pictures import picture_files, sharp_pictures
 
@@ -78,7 +79,7 @@ def train_vae(config: DecoderConfig, settings: VAERunSettings, device: torch.dev
     # Of too few people to keep one out it is measured on what it learns from.
     held_out = load_pictures(SomePairs(pairs, split.validated or split.learned))[:: settings.test_every]
     sources = _sharp_sources(settings) if config.sharp else ([], [])
-    trainer = DecoderTrainer(
+    trainer = (ClipTrainer if config.clips else DecoderTrainer)(
         config,
         load_pictures(SomePairs(pairs, split.learned)),
         sharp_pictures(config.sharp, *sources, config.seed),
@@ -152,6 +153,10 @@ def _write(trainer: DecoderTrainer, output: Path, held_out: Tensor, log: RunLog)
     tqdm.write(
         f"step {trainer.step}: held-out PSNR {quality:.2f} dB (its linear code alone: {ceiling:.2f} dB)"
     )
+    if isinstance(trainer, ClipTrainer):
+        jerks = [unsteadiness(vae, clip) for clip in trainer.clips(0)[0]]
+        as_clip, as_stills = (sum(values) / len(jerks) for values in zip(*jerks, strict=True))
+        tqdm.write(f"a clip jerks by {as_clip:.2f} of 255, its frames one by one by {as_stills:.2f}")
     metadata = {
         "name": f"Delit narrow VAE, width {vae.config.dim}",
         "licence": "Apache-2.0",

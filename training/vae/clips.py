@@ -1,0 +1,144 @@
+"""What the narrow VAE's decoder makes of a clip: it learns to tell four frames from the average that the encoder holds.
+
+The encoder joins four frames to their mean. A decoder that only repeats it shows each mean four times and then jumps.
+Seen together with the ones before it, a mean tells which way things go, and the decoder's kernels can look back. Only
+those parts of them are trained here, and the convolutions that double time, which a still never meets: a still is
+decoded as before, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from delit_models.color import linear_to_srgb, srgb_to_linear
+from delit_models.errors import DelitError
+from delit_models.wan_vae import WanVAE
+
+from .decoder import DecoderTrainer
+
+FRAMES = 9
+# How much the error of the change from frame to frame counts beside that of the frames.
+_CHANGE = 3.0
+# Shares of clips that move, whose light changes, and that have a camera's noise.
+_MOVING, _LIT, _NOISY = 0.5, 0.6, 0.3
+# Pixels a frame, share of the size a frame, radians of the light's wave a frame, and natural logarithms of light.
+_MOST_SPEED, _MOST_ZOOM, _MOST_PHASE, _LIGHT = 1.5, 0.006, 0.4, 0.5
+_MOST_NOISE = 4 / 127.5
+
+
+class ClipTrainer(DecoderTrainer):
+    """The regression of clips on their code, of `batch_size` clips of FRAMES frames a step, `crop` pixels wide."""
+
+    def __init__(self, *arguments: object, **named: object) -> None:
+        super().__init__(*arguments, **named)
+        if not self.started:
+            raise DelitError("Clips are learned by a decoder that knows stills: give --start_from as well.")
+
+    def _trainable(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        looking_back, doubling = [], []
+        for module in self.vae.decoder.modules():
+            weight = getattr(module, "weight", None)
+            if weight is None or weight.ndim != 5 or weight.shape[2] == 1:
+                continue
+            if weight.shape[3] == 1:
+                doubling += [weight, module.bias]
+            else:
+                weight.requires_grad_(True).register_hook(_without_present)
+                looking_back.append(weight)
+        last = self.vae.decoder.head[2].weight
+        return [w for w in looking_back if w is not last], [last, *doubling]
+
+    def _squared(self, step: int) -> Tensor:
+        clips, seen = self.clips(step)
+        error = self.vae.decode(encode_clips(self.code.encode, seen).to(self.device)) - clips.to(self.device)
+        change = error.diff(dim=2).square().mean(dim=(1, 2, 3, 4))
+        return error.square().mean(dim=(1, 2, 3, 4)) + _CHANGE * change
+
+    def clips(self, step: int) -> tuple[Tensor, Tensor]:
+        """[B, 3, FRAMES, crop, crop] in [-1, 1] without noise and with; a step's are always the same."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        drawn = [self._clip(generator) for _ in range(self.config.batch_size)]
+        clean, seen = (torch.stack(clips) for clips in zip(*drawn, strict=True))
+        return clean, seen
+
+    def _clip(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        sharp = len(self.sharp) and _uniform(generator) < self.config.sharp_share
+        pictures = self.sharp if sharp else self.pictures
+        picture = pictures[int(torch.randint(len(pictures), (), generator=generator))].float() / 255
+        clip = linear_to_srgb(draw_clip(srgb_to_linear(picture), self.config.crop, generator).clamp(0, 1))
+        noise = torch.randn(clip.shape, generator=generator) * _MOST_NOISE * _uniform(generator)
+        clean = clip * 2 - 1
+        return clean, (clean + noise).clamp(-1, 1) if _uniform(generator) < _NOISY else clean
+
+
+def draw_clip(light: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+    """A window onto a picture [3, H, W] in linear light that moves over it, under light that comes and goes in waves:
+    [3, FRAMES, crop, crop]."""
+    height, width = light.shape[-2:]
+    spread = F.interpolate(torch.randn(1, 3, 3, 3, generator=generator), (height, width), mode="bicubic")[0]
+    other = light * (_LIGHT * (spread + torch.randn(3, 1, 1, generator=generator))).exp()
+    moves, lit = _uniform(generator) < _MOVING, _uniform(generator) < _LIT
+    speed = [_uniform(generator, -_MOST_SPEED, _MOST_SPEED) * moves for _ in range(2)]
+    zoom = _uniform(generator, -_MOST_ZOOM, _MOST_ZOOM) * moves
+    start, wave = _uniform(generator, 0, math.tau), _uniform(generator, 0, _MOST_PHASE) * lit
+    reach = crop / 2 + _MOST_SPEED * FRAMES / 2
+    middle = [
+        _uniform(generator, min(reach, length / 2), max(length - reach, length / 2))
+        for length in (height, width)
+    ]
+    if not moves:
+        # Whole pixels: what stands still is as sharp as it was.
+        middle = [round(place - crop / 2) + crop / 2 for place in middle]
+    pixels = torch.arange(crop) - crop / 2 + 0.5
+    frames = []
+    for number in range(FRAMES):
+        time = number - FRAMES // 2
+        rows, columns = (
+            2 * (place + pace * time + pixels * math.exp(zoom * time)) / length - 1
+            for place, pace, length in zip(middle, speed, (height, width), strict=True)
+        )
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1)[None]
+        share = 0.5 + 0.5 * math.sin(start + wave * number)
+        mixed = (share * light + (1 - share) * other)[None]
+        frames.append(
+            F.grid_sample(mixed, grid, mode="bicubic", padding_mode="reflection", align_corners=False)[0]
+        )
+    return torch.stack(frames, dim=1)
+
+
+def encode_clips(encode: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """The code of clips [B, 3, 4n + 1, H, W] by the code of stills: of the first frame, then of four frames' means."""
+    first, rest = clips[:, :, :1], rearrange(clips[:, :, 1:], "b c (t four) h w -> b c t four h w", four=4)
+    means = torch.cat([first, rest.mean(dim=3)], dim=2)
+    code = encode(rearrange(means, "b c t h w -> (b t) c h w"))
+    return rearrange(code, "(b t) c h w -> b c t h w", b=len(clips))
+
+
+@torch.inference_mode()
+def unsteadiness(vae: WanVAE, clip: Tensor) -> tuple[float, float]:
+    """How much a clip [3, 4n + 1, H, W] in [-1, 1] jerks after the VAE, as a clip and frame by frame: the root mean
+    square of its second difference in time, of 255."""
+    frames = rearrange(clip, "c t h w -> t c h w")
+    one_by_one = torch.cat([vae.decode(vae.encode(frame[None])) for frame in frames])
+    together = rearrange(vae.decode(vae.encode(clip[None])), "1 c t h w -> t c h w")
+    as_clip, as_stills = (
+        x.diff(n=2, dim=0).square().mean().sqrt().item() * 127.5 for x in (together, one_by_one)
+    )
+    return as_clip, as_stills
+
+
+def _without_present(gradient: Tensor) -> Tensor:
+    """Nothing for the last time slice of a kernel, which is all that a still sees."""
+    kept = gradient.clone()
+    kept[:, :, -1] = 0
+    return kept
+
+
+def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))

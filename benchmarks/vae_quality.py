@@ -2,8 +2,8 @@
 
     python -m benchmarks.vae_quality [PICTURE …] [--data_root D] [--vae V] [--longest 640]
 
-Beside it the linear inverse of the VAE's code, cell by cell, fitted to the pictures of D, or to those given. A clip is a
-window that stands still or moves over each picture (of PICTURE …) in light that comes and goes.
+Beside it the linear inverse of the VAE's code, cell by cell, fitted to the pictures of D, or to those given. A clip
+is a window that stands still or moves over each photograph, in light that comes and goes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FITTED, _CLIP = 24, 128
 
 @torch.inference_mode()
 def compare(vae: WanVAE, code: LinearCode, pictures: Iterable[tuple[str, Tensor]]) -> tuple[float, float]:
-    """Print each picture's PSNR in dB through the VAE and through the linear inverse where it has a name; their means."""
+    """PSNR in dB through the VAE and through the linear inverse: printed where a picture has a name, and the means."""
     rows = []
     for name, picture in pictures:
         x = picture[None] * 2 - 1

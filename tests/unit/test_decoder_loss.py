@@ -89,10 +89,10 @@ def test_a_lora_learns_towards_the_picture_itself():
     loss = DecoderLoss(decoder, use_mask=False, seed=0)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=3e-3)
     errors = []
-    for step in range(12):
+    for step in range(16):
         optimizer.zero_grad()
         errors.append(loss(z, batch, step)["decoded"])
         errors[-1].backward()
         optimizer.step()
     assert errors[0].item() == pytest.approx(DecoderLoss(vae, False, 0)(z, batch, 0)["decoded"].item())
-    assert errors[-1] < 0.5 * errors[0]
+    assert errors[-1] < 0.5 * errors[0], [round(error.item(), 3) for error in errors]

@@ -21,7 +21,7 @@ from training.verify_modules import CHECKS, GENERATOR_PACKAGES, PACKAGES, Bench,
 ROOT = Path(verify_modules.__file__).parent.parent
 OUR_OWN = {"training", "delit_models"}
 # Of the extra “ray”, for those who render on many machines.
-OPTIONAL = {"ray"}
+OPTIONAL = {"ray", "upath"}
 
 
 @pytest.fixture

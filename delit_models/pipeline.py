@@ -241,7 +241,7 @@ class DelitPipeline:
             DelitError: for frames or masks that cannot be used, or a clip without any.
         """
         options = options or DelitOptions()
-        if mask is not None:
+        if isinstance(mask, Tensor):
             mask = check_mask_shape(mask, mask.shape[0] if mask.ndim else 0)
         shown = shown_frames(frames, options.coding, options.exposure, options.metered)
         seen = self._seen_as_clip if self.config.temporal else self._seen_one_by_one
@@ -251,8 +251,7 @@ class DelitPipeline:
             count += 1
         if count == 0:
             raise DelitError("The clip has no frames.")
-        each = mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2)
-        if each and len(mask) not in (1, count):
+        if mask is not None and len(mask) not in (1, count):
             raise DelitError(f"The clip has {count} frames but {len(mask)} masks; give one, or one for each.")
 
     def _seen_one_by_one(self, frames: Iterator[ShownFrame], longest_side: int) -> Iterator[SteadyFrame]:

@@ -255,8 +255,6 @@ def _check_folder(folder: Path, before: dict[str, bytes], may_replace: bool) -> 
     after = files_below(folder)
     lost = [name for name in before if name not in after]
     replaced = [name for name in before if name in after and after[name] != before[name]]
-    # A result under its own name that the output's index does not list is taken for a killed run's, and made again.
-    replaced = [name for name in replaced if not name.startswith("there/")]
     if lost or (replaced and not may_replace):
         raise Fault(f"a command lost or overwrote {(lost + replaced)[0]}")
     for name in after.keys() - before.keys():

@@ -120,7 +120,8 @@ def test_a_shot_list_does_what_it_can_and_reports_the_rest(monkeypatch, capsys, 
     assert [(failure["shot"], failure["source"]) for failure in said["failed"]] == [
         ("c", "nowhere.png"), ("d", str(tmp_path / "broken.png")),
     ]  # fmt: skip
-    assert list(index_lines(out)) == ["a/a", "b/b"]
+    begun = {name: "begun" in line for name, line in index_lines(out).items()}
+    assert begun == {"a/a": False, "b/b": False, "d/d": True}
 
     kept = (out / "a" / "a_flat.1002.exr").stat().st_mtime_ns
     write_image(tmp_path / "broken.png", picture(seed=1))
@@ -153,14 +154,32 @@ def test_what_has_changed_is_done_again_and_nothing_else(monkeypatch, tmp_path):
     (tmp_path / "in").rename(tmp_path / "moved")
     assert again("--exposure", "1", source="moved") == []
     (tmp_path / "moved").rename(tmp_path / "in")
-    (tmp_path / "out" / "index.jsonl").unlink()
-    assert again() == [], "results that nobody says anything of are taken as they are"
-    assert list(index_lines(tmp_path / "out")) == ["a", "b"]
+    index = tmp_path / "out" / "index.jsonl"
+    known = {name: line["inputs"] for name, line in index_lines(tmp_path / "out").items()}
+    stopped = [{"name": name, "inputs": inputs, "begun": True} for name, inputs in known.items()]
+    index.write_text("".join(json.dumps(line) + "\n" for line in stopped))
+    assert again("--exposure", "1") == [], "results of a run that was stopped before it said so"
+    assert not any("begun" in line for line in index_lines(tmp_path / "out").values())
     with open(tmp_path / "out" / "index.jsonl", "a") as file:
         file.write('{"name": "a", "inp')
-    assert again() == []
+    assert again("--exposure", "1") == []
     assert again("--gain", "--exposure", "1") == ["a", "b"]
     assert len(index_lines(tmp_path / "out")) == 2
+
+
+def test_files_that_no_run_has_made_are_not_replaced(monkeypatch, capsys, tmp_path):
+    done = []
+    monkeypatch.setattr("training.batch.plan.load_weights", lambda *_: None)
+    monkeypatch.setattr("training.delit.load_weights", lambda *_: lambda piece: _make(piece, done))
+    for name in "ab":
+        write_image(tmp_path / "in" / f"{name}.png", picture(seed=ord(name)))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a_flat.png").write_text("a painter's own")
+    asked = (tmp_path / "in", "--output", tmp_path / "out")
+    assert "a_flat.png is there already" in run(monkeypatch, capsys, *asked)
+    assert (tmp_path / "out" / "a_flat.png").read_text() == "a painter's own" and done == ["b"]
+    assert not run(monkeypatch, capsys, *asked, "--overwrite")
+    assert done == ["b", "a", "b"]
 
 
 def _make(piece: pieces.Piece, done: list[str]) -> pieces.Outcome:

@@ -1,8 +1,9 @@
-"""What is done in an output folder: `index.jsonl`, one line for each piece of work, written after its results.
+"""What is done in an output folder: `index.jsonl`, one line for each piece of work.
 
 A line says which state of the files, the settings and the weights its results were made from: where that has changed,
-the piece is done again. Results without a line (whoever made them was stopped, or the index is lost) are taken as they
-are and get one.
+the piece is done again. Of what nothing is there yet, a line says `begun` before the work, and is replaced when the
+results are there. So the results of a run that was stopped are known, and files that no line speaks of are somebody
+else's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -52,19 +53,31 @@ class Index:
 
     def has(self, key: str, inputs: str, files: Iterable[Path] = ()) -> bool:
         """Whether what has this name is done: its results are there, made from what there is now."""
-        line = self._lines.get(key)
-        if line is not None and line.get("inputs") != inputs:
-            return False
-        return all(path.name in self._names_of(path.parent) for path in files)
+        return self.line(key).get("inputs") == inputs and all(map(self.is_there, files))
+
+    def is_there(self, file: Path) -> bool:
+        """Whether a file is there, or was when its folder was first asked for."""
+        if file.parent not in self._names:
+            self._names[file.parent] = names_in(file.parent)
+        return file.name in self._names[file.parent]
 
     def line(self, key: str) -> dict:
-        """What was said of it when it was done; empty where nothing was."""
+        """What was said of it when it was done or begun; empty where nothing was."""
         return self._lines.get(key, {})
+
+    def begin(self, pieces: Mapping[str, str]) -> None:
+        """These, of which nothing is there yet, are about to be done: their names, and what they are made from."""
+        lines = [{"name": key, "inputs": inputs, "begun": True} for key, inputs in pieces.items()]
+        self._lines |= {line["name"]: line for line in lines}
+        if is_remote(self.file):
+            self._write_all()
+        else:
+            self._append(lines)
 
     def add(self, key: str, inputs: str, said: dict) -> None:
         """It is done: all its results are written."""
         line = {"name": key, "inputs": inputs, **said}
-        # A line before it, of what it was made from then, goes when all is done.
+        # The line before it goes when all is done.
         self._untidy |= key in self._lines
         self._lines[key] = line
         if is_remote(self.file):
@@ -72,16 +85,14 @@ class Index:
             if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
                 self._write_all()
             return
+        self._append([line])
+
+    def _append(self, lines: Iterable[dict]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with open(self.file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.writelines(json.dumps(line) + "\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())
-
-    def _names_of(self, folder: Path) -> set[str]:
-        if folder not in self._names:
-            self._names[folder] = names_in(folder)
-        return self._names[folder]
 
     def _read(self) -> None:
         with fetched(self.file) as path:

@@ -90,14 +90,22 @@ def carry_out(
     """Do what is not done yet; every finished piece goes into the index, every failed one into the report."""
     report.pieces += len(pieces)
     with Index(output) as index:
-        todo = []
+        todo, fresh = [], {}
         for piece in pieces:
-            if overwrite or not index.has(piece.key, piece.inputs, piece.files()):
-                todo.append(piece)
-            elif not index.line(piece.key):
-                # Its results are there, and whoever made them was stopped before it said so.
-                _add(index, piece)
-        report.left = len(pieces) - len(todo)
+            if index.has(piece.key, piece.inputs, piece.files()) and not overwrite:
+                report.left += 1
+                if "begun" in index.line(piece.key):
+                    # Whoever made its results was stopped before it said so.
+                    _add(index, piece)
+                continue
+            found = [] if index.line(piece.key) else [file for file in piece.files() if index.is_there(file)]
+            if found and not overwrite:
+                report.add_failure(piece.shot, piece.key, str(piece.job.files[0]), _not_ours(found[0]))
+                continue
+            todo.append(piece)
+            if not found and not index.line(piece.key):
+                fresh[piece.key] = piece.inputs
+        index.begin(fresh)
         files = sum(len(piece.job.files) for piece in todo)
         with tqdm(total=files, desc="delit", unit="file", disable=files <= 1) as bar:
             for piece, outcome in outcomes(todo) if todo else ():
@@ -107,6 +115,13 @@ def carry_out(
                 else:
                     report.add_failure(piece.shot, piece.key, str(piece.job.files[0]), outcome.reason)
                 bar.update(len(piece.job.files))
+
+
+def _not_ours(file: Path) -> str:
+    return (
+        f"{file} is there already, and no run of this command has made it. Move it away, give another --output, or "
+        "replace it with --overwrite."
+    )
 
 
 def _add(index: Index, piece: Piece) -> None:

@@ -59,7 +59,7 @@ def gives_back_memory(function: Callable[Arguments, Result]) -> Callable[Argumen
 
 def resident_memory() -> int:
     """Bytes of physical memory that this process holds (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -11,14 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .atomic_write import atomic_write
 from .checkpoint_layouts import FoundVAE, describe_other_file, find_wan_vae, refuse_other_kinds
 from .errors import CheckpointError, DelitError
-from .tensor_files import TensorFile, open_tensor_file, read_metadata
+from .tensor_files import TensorFile, open_tensor_file, read_metadata, write_tensors
 from .wan_vae import WanVAE, WanVAEConfig
 
 __all__ = ["load_wan_vae", "read_metadata", "save_wan_vae"]
@@ -86,13 +83,7 @@ def save_wan_vae(
         name: tensor.detach().to(device="cpu", dtype=dtype).contiguous()
         for name, tensor in vae.state_dict().items()
     }
-    try:
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata=dict(metadata or {}))
-    except SafetensorError as error:
-        raise DelitError(
-            f"Cannot write {path}: {error}. Nothing was written; check that the disk is not full."
-        ) from error
+    write_tensors(path, tensors, metadata)
 
 
 def _file_at(path: Path) -> Path:

@@ -19,14 +19,13 @@ from typing import Any
 import torch
 from einops import rearrange, repeat
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .atomic_write import atomic_write
 from .decoder_lora import DecoderLora
 from .errors import CheckpointError, DelitError
 from .heads import DelitConfig, DelitHeads
 from .json_text import parse_json
+from .tensor_files import write_tensors
 
 # 2: a matte, and light read off the extractor's middle. 3: a LoRA for the VAE's decoder. Older files are read as what
 # they are; a file without a LoRA is written as format 2, so that an older Delit reads it.
@@ -147,11 +146,7 @@ def save_heads(
         "training": dict(info.training),
         "metrics": dict(info.metrics),
     }
-    try:
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description)})
-    except SafetensorError as error:
-        raise DelitError(f"The heads could not be written to {path}: {error}.") from error
+    write_tensors(path, tensors, {METADATA_KEY: json.dumps(description)})
 
 
 def load_heads(

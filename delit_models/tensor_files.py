@@ -1,4 +1,4 @@
-"""Open a weights file and read single tensors from it: `.safetensors` or PyTorch's `.pth`, `.pt`, `.ckpt`.
+"""Open a weights file and read single tensors from it: `.safetensors` or PyTorch's `.pth`, `.pt`, `.ckpt`; write one.
 
 The kind of file is told by its first bytes, not by its name. Nothing but the names and shapes is read until a
 tensor is asked for, and nothing but tensors is ever unpickled.
@@ -17,8 +17,10 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
+from .atomic_write import atomic_write
 from .errors import CheckpointError
 from .json_text import parse_json
 
@@ -99,6 +101,19 @@ class _LoadedTensors:
 
     def get_tensor(self, name: str) -> Tensor:
         return self._tensors[name]
+
+
+def write_tensors(
+    path: str | Path, tensors: dict[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a `.safetensors` file, whole or not at all. Raises DelitError where it cannot be written.
+
+    Its bytes are made first: safetensors' own writing puts them under one more hidden name beside the one it is given,
+    which a killed process leaves behind and nobody knows to remove.
+    """
+    content = save(tensors, dict(metadata or {}) or None)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _first_bytes(path: Path) -> bytes:

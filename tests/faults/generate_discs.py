@@ -6,6 +6,8 @@ made at once.
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 
 from training import generate_toy_dataset
@@ -31,8 +33,8 @@ def make_disc(config: DatasetConfig, variant: str, threads: int, work: Work) -> 
 
 def main(arguments: list[str] | None = None) -> int:
     """The generator's command."""
-    generate_toy_dataset.make_subject = make_disc
-    return generate_toy_dataset.main(arguments)
+    with patch.object(generate_toy_dataset, "make_subject", make_disc):
+        return generate_toy_dataset.main(arguments)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from delit_models.atomic_write import atomic_write
 from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.errors import DelitError
+from delit_models.tensor_files import write_tensors
 
 from .batches import LatentPair
 
@@ -80,13 +79,9 @@ def write_chunk(file: Path, rows: Sequence[Mapping[str, Tensor]], envs: Mapping[
     tensors["lights"] = torch.searchsorted(torch.tensor(numbers), tensors["lights"])
     tensors["env"] = torch.stack([envs[number].half() for number in numbers])
     try:
-        with atomic_write(file) as temporary:
-            save_file(tensors, temporary)
-    except SafetensorError as error:
-        raise DelitError(
-            f"Cannot write {file}: {error}. What was encoded before is kept: make room on the disk, and the same "
-            "command goes on."
-        ) from error
+        write_tensors(file, tensors)
+    except DelitError as error:
+        raise DelitError(f"{error} What was encoded before is kept: the same command goes on.") from error
 
 
 class LatentChunk:

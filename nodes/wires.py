@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 from comfy_api.latest import io
@@ -50,9 +51,12 @@ def with_checked_wires(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """The node, which from now on refuses with a DelitError what is of another kind than its inputs."""
     execute = node.execute.__func__
     inputs = [entry for entry in node.define_schema().inputs if entry.get_io_type() in _KINDS]
+    names = signature(execute)
 
     @wraps(execute)
-    def checked(cls: type[io.ComfyNode], **values: Any) -> io.NodeOutput:
+    def checked(cls: type[io.ComfyNode], *arguments: Any, **settings: Any) -> io.NodeOutput:
+        # ComfyUI gives all by name; who calls a node from Python may not.
+        values = names.bind_partial(cls, *arguments, **settings).arguments
         for entry in inputs:
             value = values.get(entry.id)
             expected, fits = _KINDS[entry.get_io_type()]
@@ -61,7 +65,7 @@ def with_checked_wires(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
                     f"“{entry.id}” takes {expected}, but {_told(value)} was given. Connect the output of a node that "
                     "gives it."
                 )
-        return execute(cls, **values)
+        return execute(cls, *arguments, **settings)
 
     node.execute = classmethod(checked)
     return node

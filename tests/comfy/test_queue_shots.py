@@ -94,7 +94,7 @@ def test_a_shot_list_through_the_server(server: ComfyServer, monkeypatch, capsys
     assert (said["asked"], said["done"], said["done_before"]) == (3, 2, 1)
     assert (results / "sh030" / "flat_v001.exr").exists() and (results / "sh020" / "flat_v001.exr").exists()
     assert not list((results / "sh010").glob("*_v002*"))
-    write_image(server.input / "studio" / "m.1003.png", torch.zeros(64, 72, 1))
+    write_image(server.input / "studio" / "m.1003.png", torch.full((64, 72, 1), 0.5))
     assert not run(monkeypatch, capsys, *asked)
     assert (results / "sh010" / "flat_v002.1003.exr").exists()
 

@@ -263,8 +263,11 @@ def test_sigterm_leaves_a_checkpoint_and_kill_the_last_one(data_set, tmp_path):
     load_heads(tmp_path / "delit_heads.safetensors")
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["drawn", "cached"])
-@pytest.mark.parametrize("lora", [(), ("--lora_rank", 2, "--decoder_every", 2)], ids=["heads", "lora"])
+@pytest.mark.parametrize(
+    ("cached", "lora"),
+    [(False, ()), (True, ("--lora_rank", 2, "--decoder_every", 2))],
+    ids=["heads-drawn", "lora-cached"],
+)
 def test_two_processes_are_one_with_their_batch(data_set, curved_vae, tmp_path, cached, lora):
     """Started as accelerate's launcher does, over gloo; what differs is the order of additions. With variants that are
     drawn anew, and with a cache that both fill."""

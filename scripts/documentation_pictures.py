@@ -47,8 +47,8 @@ def as_picture(pixels: Tensor, size: tuple[int, int]) -> Image.Image:
 
 
 def examples() -> Image.Image:
-    """Two portraits a row, each as source, flat-lit and light."""
-    files = sorted((REPOSITORY / "portraits").glob("*.jpg"))
+    """Two portraits a row, each as source, flat-lit and light; one of the five renders is left out to fill the rows."""
+    files = [file for file in sorted((REPOSITORY / "portraits").glob("*.jpg")) if file.stem != "rendered"]
     pipe = DelitPipeline.embedded("cpu")
     sheet = Image.new("RGB", (8 * SIDE, -(-len(files) // 2) * SIDE))
     for index, file in enumerate(files):

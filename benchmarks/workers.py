@@ -14,7 +14,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch
 from delit_models.image_files import write_image
 from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
 from training.batch.pieces import Do, Outcome, Piece
-from training.batch.plan import carry_out, load_weights, planned
+from training.batch.plan import Outcomes, carry_out, load_weights, planned
 from training.batch.ray_workers import ray_outcomes
 from training.batch.report import Report
 from training.delit import parse_arguments
@@ -77,17 +77,23 @@ def write_pictures(folder: Path, count: int, size: int) -> None:
 def rate_of(root: Path, load: partial, workers: int, pictures: int) -> float:
     """Pictures per second, once all workers are at it."""
     pieces = pieces_in(root / "in", root / "out")
+    times = times_of(load, pieces, root / "out", workers)
+    counted = times[len(times) - pictures - 1 :]
+    return pictures / (counted[-1] - counted[0])
+
+
+def times_of(load: Callable[[], Do], pieces: list[Piece], output: Path, workers: int) -> list[float]:
+    """When each piece was done, in seconds from any moment, on a cluster of so many workers."""
     times: list[float] = []
 
-    def timed(todo: list[Piece]):
+    def timed(todo: list[Piece]) -> Outcomes:
         for done in ray_outcomes(load, address, workers, False, todo):
             times.append(time.perf_counter())
             yield done
 
     with cluster_of(workers) as address:
-        carry_out(pieces, root / "out", Report(), timed, overwrite=True)
-    counted = times[len(times) - pictures - 1 :]
-    return pictures / (counted[-1] - counted[0])
+        carry_out(pieces, output, Report(), timed, overwrite=True)
+    return times
 
 
 @contextmanager
@@ -120,15 +126,7 @@ def handed_out(root: Path, workers: int) -> float:
     """Pieces per second of workers that do nothing, with their lines in an index."""
     one = pieces_in(root / "in", root / "nothing")[0]
     pieces = [Piece(f"k{number}", "", one.job, one.options, one.results) for number in range(EMPTY_PIECES)]
-    times: list[float] = []
-
-    def timed(todo: list[Piece]):
-        for done in ray_outcomes(do_nothing, address, workers, False, todo):
-            times.append(time.perf_counter())
-            yield done
-
-    with cluster_of(workers) as address:
-        carry_out(pieces, root / "nothing", Report(), timed)
+    times = times_of(do_nothing, pieces, root / "nothing", workers)
     counted = times[EMPTY_PIECES // 10 :]
     return (len(counted) - 1) / (counted[-1] - counted[0])
 

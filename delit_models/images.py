@@ -170,7 +170,7 @@ def check_mask_shape(mask: Tensor, batch: int) -> Tensor:
     if mask.ndim != 3 or mask.shape[0] not in (1, batch):
         raise DelitError(
             f"The mask has shape {tuple(mask.shape)} but there are {batch} images; give one mask, or one for each "
-            "image, as [batch, height, width]."
+            "image, as masks [batch, height, width]."
         )
     return mask
 

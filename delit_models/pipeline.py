@@ -258,14 +258,17 @@ class DelitPipeline:
         # Changing between two sets of weights takes time: each decoder has several frames before the other's turn.
         turn = 1 if self.flat_vae is self.vae else FRAMES_A_TURN
         while several := list(islice(frames, turn)):
-            encoded = [encode_images(self.vae, shown.source(), longest_side) for shown in several]
+            sources = [shown.source() for shown in several]
+            encoded = [encode_images(self.vae, source, longest_side) for source in sources]
             outputs = [self.heads(z) for z, _ in encoded]
             flats = [
                 decode_pictures(self.flat_vae, output.z_flat, framing)
                 for output, (_, framing) in zip(outputs, encoded, strict=True)
             ]
-            for shown, (z, framing), output, flat in zip(several, encoded, outputs, flats, strict=True):
-                source, reconstruction = shown.source(), decode_pictures(self.vae, z, framing)
+            for shown, source, (z, framing), output, flat in zip(
+                several, sources, encoded, outputs, flats, strict=True
+            ):
+                reconstruction = decode_pictures(self.vae, z, framing)
                 env = decode_light(output.env_code, exposure=source.exposure)
                 light = FrameLight(env[0], z[0], output.z_flat[0])
                 pictures = flat, reconstruction, working_matte(output.matte, framing)
@@ -339,10 +342,6 @@ class DelitPipeline:
     ) -> DelitResult:
         """Stills are independent: one at a time keeps memory at that of one."""
         _check_each(images, options)
-        if mask is not None and mask.ndim == 3 and mask.shape[0] not in (1, images.shape[0]):
-            raise DelitError(
-                f"There are {images.shape[0]} images but {mask.shape[0]} masks; give one, or one for each."
-            )
         if mask is not None:
             mask = check_mask_shape(mask, len(images))
         step = _Steps(progress, len(images))

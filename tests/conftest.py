@@ -23,6 +23,15 @@ def _fixed_seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Bit for bit is promised for equal numbers of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test reaches another machine, nor does a command or a server that it starts: each try is in this file."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,10 @@ from delit_models.color import srgb_to_linear
 from delit_models.image_files import read_image, write_image
 from delit_models.pipeline import DelitOptions
 from delit_models.plate_files import read_plate, write_plate
-from scripts import queue_shots as command
 from tests.comfy import graphs
 from tests.comfy.comfyui import ComfyServer
 from tests.comfy.test_equal_to_pipeline import embedded_pipeline
-from training.command_line import run_command
+from tests.queue_command import queue_command
 
 HEAD = "shot,source,mask,first,last,coding,gain,matte,bit_depth,sequence"
 ROWS = (
@@ -27,17 +25,6 @@ ROWS = (
     "sh030,studio/nowhere.exr,,,,ACEScg,,,,",
     "sh040,studio/a.####.exr,,,1002,ACEScg,,,,",
 )
-
-
-def run(monkeypatch, capsys, *arguments: object) -> str:
-    """The command; its standard error where it fails."""
-    monkeypatch.setattr(sys, "argv", ["queue_shots", *map(str, arguments)])
-    try:
-        run_command(command.queue, command.parse_arguments())
-    except SystemExit as stopped:
-        assert stopped.code == 1
-        return capsys.readouterr().err
-    return ""
 
 
 def put_plates(folder: Path) -> torch.Tensor:
@@ -57,7 +44,7 @@ def test_a_shot_list_through_the_server(server: ComfyServer, monkeypatch, capsys
     shots.write_text("\n".join((HEAD, *ROWS)))
     record = tmp_path / "shots_queue"
     asked = (shots, "--server", server.url, "--input", server.input)
-    error = run(monkeypatch, capsys, *asked)
+    error = queue_command(monkeypatch, capsys, *asked)
     assert "✗ sh030 (line 4)" in error and "✗ sh040 (line 5)" in error and "2 of 4 failed" in error
     said = json.loads((record / "report.json").read_text())
     assert (said["done"], [failure["shot"] for failure in said["failed"]]) == (2, ["sh030", "sh040"])
@@ -89,13 +76,13 @@ def test_a_shot_list_through_the_server(server: ComfyServer, monkeypatch, capsys
     write_plate(server.input / "studio" / "nowhere.exr", plates[0], coding="ACEScg")
     shots.write_text("\n".join((HEAD, *ROWS[:3])))
     (results / "sh020" / "flat_v001.exr").unlink()
-    assert not run(monkeypatch, capsys, *asked)
+    assert not queue_command(monkeypatch, capsys, *asked)
     said = json.loads((record / "report.json").read_text())
     assert (said["asked"], said["done"], said["done_before"]) == (3, 2, 1)
     assert (results / "sh030" / "flat_v001.exr").exists() and (results / "sh020" / "flat_v001.exr").exists()
     assert not list((results / "sh010").glob("*_v002*"))
     write_image(server.input / "studio" / "m.1003.png", torch.full((64, 72, 1), 0.5))
-    assert not run(monkeypatch, capsys, *asked)
+    assert not queue_command(monkeypatch, capsys, *asked)
     assert (results / "sh010" / "flat_v002.1003.exr").exists()
 
 
@@ -114,5 +101,5 @@ def test_what_is_no_workflow_for_shots_is_told(
     (tmp_path / "shots.csv").write_text("\n".join((HEAD, *ROWS)))
     (tmp_path / "workflow.json").write_text(json.dumps(workflow))
     asked = (tmp_path / "shots.csv", "--server", server.url, "--workflow", tmp_path / "workflow.json")
-    error = run(monkeypatch, capsys, *asked)
+    error = queue_command(monkeypatch, capsys, *asked)
     assert told in error and len(error.splitlines()) == 1

@@ -60,8 +60,7 @@ class Job:
     cleans_up = False
 
     def prepare(self, inputs: Path) -> None:
-        """Make what is only read."""
-        write_sphere_pairs(inputs / "data", train_subjects=3, test_subjects=1, size=SIZE)
+        """Make what is only read, where there is any."""
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
         """Those of a start in that folder, the first or a later one."""
@@ -100,9 +99,6 @@ class Generator(Job):
     needs = ("training.synth.dataset.samples",)
     more: tuple[str, ...] = ("--workers", "1")
     cleans_up = True
-
-    def prepare(self, inputs: Path) -> None:
-        pass
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
         size = ("--image_size", str(SIZE), "--samples_per_pixel", "1", "--no_denoise")
@@ -188,7 +184,16 @@ class Shards(Job):
                     yield f"the folder of shards has its name, and {found} of {count} pairs"
 
 
-class Cache(Job):
+class OnPairs(Job):
+    """A job that reads a data set of spheres."""
+
+    train_subjects = 3
+
+    def prepare(self, inputs: Path) -> None:
+        write_sphere_pairs(inputs / "data", train_subjects=self.train_subjects, test_subjects=1, size=SIZE)
+
+
+class Cache(OnPairs):
     """The latent cache of the heads' training."""
 
     module = "tests.faults.encode_latents"
@@ -201,16 +206,14 @@ class Cache(Job):
         return list(folder.glob("latents-*/[!.]*"))
 
 
-class Training(Job):
+class Training(OnPairs):
     """What both trainers promise: to go on from the last checkpoint as if nothing had happened."""
 
     needs = ("torch.utils.tensorboard",)
     not_compared = ("log",)
     cleans_up = True
+    train_subjects = 1
     steps = 6
-
-    def prepare(self, inputs: Path) -> None:
-        write_sphere_pairs(inputs / "data", train_subjects=1, test_subjects=1, size=SIZE)
 
     def checkpoints(self, folder: Path) -> Path:
         """Where they are."""
@@ -259,7 +262,7 @@ class VAETraining(Training):
         return folder / "vae.training"
 
 
-class Evaluation(Job):
+class Evaluation(OnPairs):
     """training.evaluate on a pair, with the embedded weights."""
 
     module = "training.evaluate"
@@ -309,9 +312,6 @@ class Careless(Job):
     """A job whose promises are broken: the harness must see it."""
 
     module = "tests.faults.careless"
-
-    def prepare(self, inputs: Path) -> None:
-        pass
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
         return [str(folder / "results")]

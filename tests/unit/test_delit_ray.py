@@ -15,6 +15,7 @@ from delit_models.image_files import read_image, write_image
 from delit_models.pipeline import EMBEDDED_HEADS, EMBEDDED_VAE
 from tests.unit import batch_stubs
 from tests.unit.test_delit_command import picture, run
+from tests.unit.two_machines import two_machines
 from tests.unit.worker_stubs import machines_seen
 from training.batch.pieces import Outcome
 from training.batch.plan import carry_out, do_here, load_weights, planned
@@ -40,11 +41,6 @@ def test_a_machine_and_a_worker_die_and_nothing_is_lost(
 ) -> None:
     """Two machines' worth of workers; a worker kills itself, and a machine goes in the middle. All comes out as it does
     without Ray, each piece in one line of the index."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_health_check_period_ms", "500")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "240")
-    from ray.cluster_utils import Cluster
-
     source, output = tmp_path / "in", tmp_path / "out"
     names = [f"p{number}" for number in range(PICTURES)]
     for number, name in enumerate(names):
@@ -56,27 +52,16 @@ def test_a_machine_and_a_worker_die_and_nothing_is_lost(
     load = partial(
         batch_stubs.load, str(tmp_path), str(EMBEDDED_VAE), str(EMBEDDED_HEADS), killer="p1", machines=2
     )
-    small = {"num_cpus": 1, "object_store_memory": 80_000_000}
-    cluster = Cluster()
-    try:
-        try:
-            cluster.add_node(**small, include_dashboard=False)
-            doomed = cluster.add_node(**small)
-            cluster.wait_for_nodes()
-        except Exception as error:
-            # Ray gives its processes a fixed time to come up, which a starved machine can exceed.
-            pytest.skip(f"Ray could not start two nodes on this machine: {error}")
+    with two_machines(monkeypatch) as machines:
 
         def interrupted(todo):
-            done = ray_outcomes(load, cluster.address, 0, False, todo)
+            done = ray_outcomes(load, machines.address, 0, False, todo)
             for count, (piece, outcome) in enumerate(done):
                 if count == 1:
-                    cluster.remove_node(doomed, allow_graceful=False)
+                    machines.lose_one()
                 yield piece, outcome
 
         carry_out(pieces, pieces[0].results.output, report, interrupted)
-    finally:
-        cluster.shutdown()
     assert report.done == PICTURES and not report.failed
     lines = [json.loads(line)["name"] for line in (output / "index.jsonl").read_text().splitlines()]
     assert sorted(lines) == names, "each once"

@@ -31,20 +31,13 @@ from training.loop.log import RunLog
 from training.make_shards import make_shards
 from training.synth.dataset.folder import append_index, read_index, repair_index
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     write_sphere_pairs(tmp_path / "data", train_subjects=2, test_subjects=1)
     return tmp_path / "data"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bit for bit is promised for equal numbers of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def refused(capsys: pytest.CaptureFixture, command, arguments) -> str:

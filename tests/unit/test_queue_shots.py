@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,26 +15,15 @@ from scripts.comfy_queue import server as server_module
 from scripts.comfy_queue.queue import open_workflow
 from scripts.comfy_queue.server import ComfyUI
 from scripts.comfy_queue.shot_graph import shot_graph
+from tests.queue_command import queue_command
 from tests.unit.stub_comfyui import StubComfyUI, object_info
 from training.batch.shots import Shot
-from training.command_line import run_command
 
 
 @pytest.fixture
 def comfyui():
     with StubComfyUI() as running:
         yield running
-
-
-def run(monkeypatch, capsys, *arguments: object) -> str:
-    """The command; its standard error where it fails."""
-    monkeypatch.setattr(sys, "argv", ["queue_shots", *map(str, arguments)])
-    try:
-        run_command(command.queue, command.parse_arguments())
-    except SystemExit as stopped:
-        assert stopped.code == 1
-        return capsys.readouterr().err
-    return ""
 
 
 def write_list(folder: Path, *rows: str) -> Path:
@@ -52,7 +40,7 @@ def test_every_failure_is_told_and_stops_no_other(comfyui, monkeypatch, capsys, 
     monkeypatch.setattr(server_module, "SECONDS_BETWEEN_LOOKS", 0.01)
     sources = ("refused.exr", "fails.exr", "lost.exr", "good.exr")
     shots = write_list(tmp_path, *(f"sh{index},{name},,," for index, name in enumerate(sources)))
-    error = run(monkeypatch, capsys, shots, "--server", comfyui.address)
+    error = queue_command(monkeypatch, capsys, shots, "--server", comfyui.address)
     assert comfyui.loaded() == list(sources)
     told = [line for line in error.splitlines() if line.startswith("✗")]
     assert len(told) == 4 and "3 of 4 failed" in told[-1]
@@ -65,11 +53,11 @@ def test_every_failure_is_told_and_stops_no_other(comfyui, monkeypatch, capsys, 
 
 def test_a_server_that_goes_stops_the_run_and_a_second_start_goes_on(comfyui, monkeypatch, capsys, tmp_path):
     shots = write_list(tmp_path, "a,a.exr,,,", "b,gone.exr,,,", "c,c.exr,,,")
-    error = run(monkeypatch, capsys, shots, "--server", comfyui.address)
+    error = queue_command(monkeypatch, capsys, shots, "--server", comfyui.address)
     assert "No ComfyUI was reached" in error and comfyui.loaded() == ["a.exr", "gone.exr"]
     assert (report(tmp_path)["asked"], report(tmp_path)["done"]) == (3, 1)
     write_list(tmp_path, "a,a.exr,,,", "b,back.exr,,,", "c,c.exr,,,")
-    assert not run(monkeypatch, capsys, shots, "--server", comfyui.address)
+    assert not queue_command(monkeypatch, capsys, shots, "--server", comfyui.address)
     assert comfyui.loaded()[2:] == ["back.exr", "c.exr"]
 
 
@@ -80,7 +68,9 @@ def test_what_has_changed_or_is_gone_is_done_again(comfyui, monkeypatch, capsys,
 
     def again(*more: object) -> list[str]:
         comfyui.graphs.clear()
-        assert not run(monkeypatch, capsys, shots, "--server", comfyui.address, "--input", tmp_path, *more)
+        assert not queue_command(
+            monkeypatch, capsys, shots, "--server", comfyui.address, "--input", tmp_path, *more
+        )
         return comfyui.loaded()
 
     assert again() == ["a.exr", "b.####.exr"] and again() == []
@@ -151,7 +141,7 @@ def test_what_a_workflow_cannot_give(shipped, shot, told):
 def test_an_address_where_nothing_is(monkeypatch, capsys, tmp_path):
     shots = write_list(tmp_path, "a,a.exr,,,")
     for address in ("http://127.0.0.1:1", "http://", "not an address", "ftp://127.0.0.1"):
-        error = run(monkeypatch, capsys, shots, "--server", address)
+        error = queue_command(monkeypatch, capsys, shots, "--server", address)
         assert ("No ComfyUI was reached" in error) == address.startswith("http"), error
         assert len(error.splitlines()) == 1
 

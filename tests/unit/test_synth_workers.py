@@ -11,6 +11,7 @@ import torch
 
 from delit_models.errors import DelitError
 from delit_models.image_files import read_env_map, read_image
+from tests.unit.two_machines import two_machines
 from tests.unit.worker_stubs import machines_seen, make_stub, refuse
 from training.data.shards import open_pairs
 from training.generate_toy_dataset import collect, main, unfinished_work
@@ -138,38 +139,22 @@ def test_a_ray_cluster_that_loses_a_machine_and_a_worker_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two machines' worth of workers; a worker kills itself, and then a whole machine goes, in the middle."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_health_check_period_ms", "500")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "240")
-    from ray.cluster_utils import Cluster
-
     subjects = 10
     config = DatasetConfig(tmp_path, num_subjects=subjects, num_envs=2)
     work = unfinished_work(config)
     make = partial(make_stub, str(tmp_path), killer=1, seconds=0.5, machines=2)
-    small = {"num_cpus": 1, "object_store_memory": 80_000_000}
-    cluster = Cluster()
-    try:
-        try:
-            cluster.add_node(**small, include_dashboard=False)
-            doomed = cluster.add_node(**small)
-            cluster.wait_for_nodes()
-        except Exception as error:
-            # Ray gives its processes a fixed time to come up, which a starved machine can exceed.
-            pytest.skip(f"Ray could not start two nodes on this machine: {error}")
+    with two_machines(monkeypatch) as machines:
 
         def interrupted():
-            for count, records in enumerate(ray_records(make, work, cluster.address)):
+            for count, records in enumerate(ray_records(make, work, machines.address)):
                 if count == 1:
-                    cluster.remove_node(doomed, allow_graceful=False)
+                    machines.lose_one()
                 yield records
 
         assert collect(config, work, interrupted()) == 2 * subjects
-        refused = ray_records(refuse, [(7, [0])], cluster.address)
+        refused = ray_records(refuse, [(7, [0])], machines.address)
         with pytest.raises(DelitError, match=r"^subject 7 cannot be made. Mend it.$"):
             list(refused)
-    finally:
-        cluster.shutdown()
     lines = [(line["subject"], line["env"]) for line in read_index(tmp_path)]
     assert sorted(lines) == [
         (subject_name(subject), env_name(env)) for subject in range(subjects) for env in range(2)

@@ -28,6 +28,8 @@ from training.heads.batches import LatentPair
 from training.heads.drawn import DrawnBatches
 from training.loop.checkpoints import load_checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).parents[2]
 SIZE = 64
 
@@ -51,15 +53,6 @@ def arguments(data: Path, output: Path, *more: object) -> list[str]:
 
 def train(data: Path, output: Path, *more: object) -> None:
     train_delit_wan.train(train_delit_wan.parse_arguments(arguments(data, output, *more)))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bit for bit is promised for equal numbers of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_heads_learn_and_what_was_trained_is_what_is_used(data_set, tmp_path, capsys):

@@ -193,10 +193,8 @@ def test_the_decoder_learns_and_goes_on(data_set, tmp_path, monkeypatch, capsys)
     assert after > before + 0.5
 
 
-def test_a_resumed_decoder_is_that_of_the_unbroken_run(data_set, tmp_path, monkeypatch, capsys):
+def test_a_resumed_decoder_is_that_of_the_unbroken_run(data_set, tmp_path, monkeypatch, capsys, one_thread):
     """Bit for bit, the average included; the first part is stopped as by Ctrl-C."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     common = (
         *("--data_root", data_set, "--crop", 32, "--batch_size", 2, "--device", "cpu", "--steps", 6),
         *("--sharp", 4),
@@ -225,7 +223,6 @@ def test_a_resumed_decoder_is_that_of_the_unbroken_run(data_set, tmp_path, monke
             4,
         )
     run(train_wan_vae, monkeypatch, *common, "--output", tmp_path / "broken.safetensors")
-    torch.set_num_threads(threads)
     whole, broken = (
         torch.load(tmp_path / f"{name}.training" / "checkpoint.pt", weights_only=True)["state"]
         for name in ("whole", "broken")

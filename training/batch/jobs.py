@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from delit_models.atomic_write import is_hidden
 from delit_models.errors import DelitError
 from delit_models.plate_files import frame_number, frames_of, sequence_name
 
@@ -78,8 +79,7 @@ def _places(source: Path, clips: bool) -> list[Path]:
     if "#" in source.name or not source.is_dir():
         return [source]
     known = PICTURES | PLATES | VIDEOS
-    # Names with a dot first are files that somebody is still writing.
-    names = [name for name in names_in(source) if Path(name).suffix.lower() in known and name[0] != "."]
+    names = [name for name in names_in(source) if Path(name).suffix.lower() in known and not is_hidden(name)]
     if not names:
         raise DelitError(f"There is no picture, plate or video in {source}.")
     framed = PICTURES | PLATES if clips else PLATES

@@ -90,22 +90,8 @@ def carry_out(
     """Do what is not done yet; every finished piece goes into the index, every failed one into the report."""
     report.pieces += len(pieces)
     with Index(output) as index:
-        todo, fresh = [], {}
-        for piece in pieces:
-            if index.has(piece.key, piece.inputs, piece.files()) and not overwrite:
-                report.left += 1
-                if "begun" in index.line(piece.key):
-                    # Whoever made its results was stopped before it said so.
-                    _add(index, piece)
-                continue
-            found = [] if index.line(piece.key) else [file for file in piece.files() if index.is_there(file)]
-            if found and not overwrite:
-                report.add_failure(piece.shot, piece.key, str(piece.job.files[0]), _not_ours(found[0]))
-                continue
-            todo.append(piece)
-            if not found and not index.line(piece.key):
-                fresh[piece.key] = piece.inputs
-        index.begin(fresh)
+        todo = [piece for piece in pieces if _is_to_be_done(piece, index, report, overwrite)]
+        index.begin({piece.key: piece.inputs for piece in todo if _is_fresh(piece, index)})
         files = sum(len(piece.job.files) for piece in todo)
         with tqdm(total=files, desc="delit", unit="file", disable=files <= 1) as bar:
             for piece, outcome in outcomes(todo) if todo else ():
@@ -117,11 +103,30 @@ def carry_out(
                 bar.update(len(piece.job.files))
 
 
-def _not_ours(file: Path) -> str:
-    return (
-        f"{file} is there already, and no run of this command has made it. Move it away, give another --output, or "
-        "replace it with --overwrite."
-    )
+def _is_to_be_done(piece: Piece, index: Index, report: Report, overwrite: bool) -> bool:
+    """Whether a piece is to be done; what is done counts as left, and what would replace somebody's file as failed."""
+    if overwrite:
+        return True
+    line = index.line(piece.key)
+    if index.has(piece.key, piece.inputs, piece.files()):
+        report.left += 1
+        if "begun" in line:
+            # Whoever made its results was stopped before it said so.
+            _add(index, piece)
+        return False
+    somebodys = None if line else next(filter(index.is_there, piece.files()), None)
+    if somebodys is not None:
+        reason = (
+            f"{somebodys} is there already, and no run of this command has made it. Move it away, give another "
+            "--output, or replace it with --overwrite."
+        )
+        report.add_failure(piece.shot, piece.key, str(piece.job.files[0]), reason)
+    return somebodys is None
+
+
+def _is_fresh(piece: Piece, index: Index) -> bool:
+    """Whether neither a line nor a file of it is there."""
+    return not index.line(piece.key) and not any(map(index.is_there, piece.files()))
 
 
 def _add(index: Index, piece: Piece) -> None:

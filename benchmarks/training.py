@@ -40,9 +40,9 @@ from training.heads.trainer import TrainConfig, Trainer
 STEPS = 10**6
 
 
-def new_trainer(code: LinearCode, batch_size: int, bf16: bool) -> Trainer:
+def new_trainer(code: LinearCode, batch_size: int, bf16: bool, cpu: bool = True) -> Trainer:
     """A trainer of new heads. Both precisions in one process: with autocast, or with autocast that is switched off."""
-    engine = Accelerator(mixed_precision="bf16", cpu=True, kwargs_handlers=[AutocastKwargs(enabled=bf16)])
+    engine = Accelerator(mixed_precision="bf16", cpu=cpu, kwargs_handlers=[AutocastKwargs(enabled=bf16)])
     torch.manual_seed(0)
     heads = DelitHeads(DelitConfig())
     loss = HeadsLoss(code, torch.tensor(heads.config.latent_std))

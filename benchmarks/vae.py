@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.video import ALLOCATOR
@@ -49,13 +49,17 @@ class Contestant:
     """A VAE as two functions of stills or clips, 5-D tensors."""
 
     name: str
+    module: nn.Module
     encode: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
 
 
-def contestants(vae: WanVAE) -> list[Contestant]:
-    """Ours, and those of diffusers and of the newest ComfyUI if they are there, with the same weights."""
-    found = [Contestant("delit", vae.encode, vae.decode)]
+def contestants(vae: WanVAE, device: str = "cpu") -> list[Contestant]:
+    """Ours, and those of diffusers and of the newest ComfyUI if they are there, with the same weights.
+
+    device: the kind that they will be moved to; ComfyUI chooses its attention by it.
+    """
+    found = [Contestant("delit", vae, vae.encode, vae.decode)]
     try:
         theirs = diffusers_wan_vae(vae)
     except ImportError:
@@ -64,6 +68,7 @@ def contestants(vae: WanVAE) -> list[Contestant]:
         found.append(
             Contestant(
                 "diffusers",
+                theirs,
                 lambda x: theirs.encode(x).latent_dist.mean,
                 lambda z: theirs.decode(z).sample,
             )
@@ -73,8 +78,8 @@ def contestants(vae: WanVAE) -> list[Contestant]:
         newest = max(
             folders, key=lambda folder: [int(part) for part in folder.name.split(".") if part.isdigit()]
         )
-        theirs_too = comfyui_wan_vae(newest, vae.config.dim, vae.state_dict())
-        found.append(Contestant(f"ComfyUI {newest.name}", theirs_too.encode, theirs_too.decode))
+        theirs_too = comfyui_wan_vae(newest, vae.config.dim, vae.state_dict(), device)
+        found.append(Contestant(f"ComfyUI {newest.name}", theirs_too, theirs_too.encode, theirs_too.decode))
     else:
         print(f"{MISSING}: left out")
     return found

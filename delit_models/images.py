@@ -167,11 +167,10 @@ def check_mask_shape(mask: Tensor, batch: int) -> Tensor:
         DelitError: if its batch is neither 1 nor the pictures'.
     """
     mask = mask[None] if mask.ndim == 2 else mask
-    if mask.ndim != 3 or mask.shape[0] not in (1, batch):
-        raise DelitError(
-            f"The mask has shape {tuple(mask.shape)} but there are {batch} images; give one mask, or one for each "
-            "image, as masks [batch, height, width]."
-        )
+    if mask.ndim != 3:
+        raise DelitError(f"The mask has shape {tuple(mask.shape)}; give masks as [batch, height, width].")
+    if mask.shape[0] not in (1, batch):
+        raise DelitError(f"There are {batch} images but {mask.shape[0]} masks; give one, or one for each.")
     return mask
 
 

@@ -31,9 +31,11 @@ def comfyui_folders() -> list[Path]:
     return [folder for folder in candidates if (folder / "comfy/ldm/wan/vae.py").is_file()]
 
 
-def comfyui_wan_vae(folder: Path, dim: int, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """ComfyUI's class with the given weights. Imports ComfyUI into this process, on the CPU."""
-    arguments, sys.argv = sys.argv, [sys.argv[0], "--cpu"]
+def comfyui_wan_vae(
+    folder: Path, dim: int, state: dict[str, torch.Tensor], device: str = "cpu"
+) -> torch.nn.Module:
+    """ComfyUI's class with the given weights, on the CPU. Imports ComfyUI into this process, set up for a device."""
+    arguments, sys.argv = sys.argv, [sys.argv[0], *(["--cpu"] if device == "cpu" else [])]
     sys.path.insert(0, str(folder))
     try:
         import comfy.options

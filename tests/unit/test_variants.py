@@ -166,8 +166,13 @@ def test_a_bright_background_leaves_no_fringe():
 
 
 @given(seed=st.integers(0, 2**31))
-def test_clutter_is_sharp_finite_and_of_a_level(seed):
+def test_clutter_is_finite_and_of_a_level(seed):
     picture = clutter(48, 64, seeded(seed))
     assert picture.shape == (3, 48, 64) and bool(torch.isfinite(picture).all()) and picture.min() >= 0
     assert 0.04 < picture.mean() < 0.62
-    assert luminance(picture, dim=0).diff(dim=1).abs().max() > 0.3 * picture.std()
+
+
+def test_most_clutter_has_sharp_edges():
+    pictures = [luminance(clutter(96, 96, seeded(seed)), dim=0) for seed in range(24)]
+    sharp = [bool(picture.diff(dim=1).abs().max() > picture.std()) for picture in pictures]
+    assert sum(sharp) > 12

@@ -43,10 +43,22 @@ def put_behind(light: Tensor, mask: Tensor, behind: Tensor) -> Tensor:
 
 
 def _brightest_within(picture: Tensor, width: int) -> Tensor:
-    """Each channel's largest value in the square of an odd width around a pixel: along rows, then columns, which is the
-    same as the square at once and ten times as fast."""
-    rows = F.max_pool2d(picture[None], (1, width), stride=1, padding=(0, width // 2))
-    return F.max_pool2d(rows, (width, 1), stride=1, padding=(width // 2, 0))[0]
+    """Each channel's largest value in the square of an odd width around a pixel, of a picture that is nowhere below 0:
+    along rows, then columns, which is the same as the square at once."""
+    padded = F.pad(picture, (width // 2,) * 4)
+    return _largest_of(_largest_of(padded, width, 2), width, 1)
+
+
+def _largest_of(values: Tensor, count: int, dim: int) -> Tensor:
+    """The largest of each `count` neighbours, of which there are count − 1 fewer. Of two neighbours, of two such pairs,
+    and so on: a few comparisons, where a pooling makes `count` of them."""
+    known = 1
+    while known < count:
+        step = min(known, count - known)
+        length = values.shape[dim] - step
+        values = torch.maximum(values.narrow(dim, 0, length), values.narrow(dim, step, length))
+        known += step
+    return values
 
 
 def _fill(picture: Tensor, known: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class DyeConfig:
         skin: the same of what looks like skin, which has its colours by nature.
     """
 
-    share: float = 0.35
+    share: float = 0.5
     black: float = 0.4
     darkest: float = 5.0
     colour: float = 1.0

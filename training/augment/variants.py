@@ -23,7 +23,7 @@ from .clutter import clutter
 from .dyes import DyeConfig, draw_dye
 from .photography import Look, PhotographyConfig, defocus, photograph
 
-VARIANTS_VERSION = 3
+VARIANTS_VERSION = 4
 """Raised whenever the same settings and seed give other variants, so that no cache mixes the two."""
 
 MOST_LIGHTS = 4
@@ -57,7 +57,7 @@ class AugmentConfig:
     white_balanced: float = 0.6
     white_balance: float = 0.12
     closest_crop: float = 0.5
-    background: tuple[float, float, float, float] = (0.35, 0.15, 0.2, 0.3)
+    background: tuple[float, float, float, float] = (0.25, 0.15, 0.2, 0.4)
     background_blur: float = 0.03
     dyes: DyeConfig = field(default_factory=DyeConfig)
     photography: PhotographyConfig = field(default_factory=PhotographyConfig)

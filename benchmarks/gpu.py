@@ -230,51 +230,37 @@ def _cast_to(dtype: torch.dtype, device: torch.device) -> Any:
 
 
 def report_finishing(bench: Bench, options: argparse.Namespace) -> None:
-    bench.head("Finishing", bench.device.type, "memory", "processor")
-    for width in (4 * options.size, 8 * options.size):
-        source = portrait(width, width)
-        low = F.interpolate(rearrange(source, "b h w c -> b c h w"), scale_factor=256 / width, mode="area")
+    def on(device: torch.device, source: Tensor) -> Callable[[], object]:
+        side = source.shape[1]
+        low = F.interpolate(rearrange(source, "b h w c -> b c h w"), scale_factor=256 / side, mode="area")
         mask = torch.ones(source.shape[:3])
-        calls = {
-            name: _finishing(*(tensor.to(device) for tensor in (low * 0.7, source, low, mask)))
-            for name, device in (("device", bench.device), ("processor", torch.device("cpu")))
-        }
-        spent = bench.medians(calls)
-        bench.row(
-            f"{width}²",
-            shown(spent["device"]),
-            bench.peak(calls["device"]),
-            shown(spent["processor"]),
-        )
+        given = [tensor.to(device) for tensor in (low * 0.7, source, low, mask)]
+        return lambda: finish(*given)
 
-
-def _finishing(flat: Tensor, source: Tensor, reconstruction: Tensor, mask: Tensor) -> Callable[[], object]:
-    return lambda: finish(flat, source, reconstruction, mask)
+    _against_the_processor(bench, "Finishing", (4 * options.size, 8 * options.size), on)
 
 
 def report_portrait(bench: Bench, options: argparse.Namespace) -> None:
-    pipelines = {
-        "device": DelitPipeline.embedded(bench.device),
-        "processor": DelitPipeline.embedded("cpu"),
-    }
-    bench.head("Portrait, embedded weights", bench.device.type, "memory", "processor")
-    for width in (options.size, 8 * options.size):
-        picture = portrait(width, width)
-        calls = {
-            name: _portrait(pipeline, picture.to(bench.device if name == "device" else "cpu"))
-            for name, pipeline in pipelines.items()
-        }
+    def on(device: torch.device, picture: Tensor) -> Callable[[], object]:
+        pipeline, given = DelitPipeline.embedded(device), picture.to(device)
+        return lambda: pipeline(given)
+
+    _against_the_processor(bench, "Portrait, embedded weights", (options.size, 8 * options.size), on)
+
+
+def _against_the_processor(
+    bench: Bench,
+    title: str,
+    sides: tuple[int, ...],
+    on: Callable[[torch.device, Tensor], Callable[[], object]],
+) -> None:
+    """Rows for square pictures: what `on` makes of a device and a picture, here and on the processor."""
+    bench.head(title, bench.device.type, "memory", "processor")
+    for side in sides:
+        picture = portrait(side, side)
+        calls = {"here": on(bench.device, picture), "processor": on(torch.device("cpu"), picture)}
         spent = bench.medians(calls)
-        bench.row(
-            f"{width}²",
-            shown(spent["device"]),
-            bench.peak(calls["device"]),
-            shown(spent["processor"]),
-        )
-
-
-def _portrait(pipeline: DelitPipeline, picture: Tensor) -> Callable[[], object]:
-    return lambda: pipeline(picture)
+        bench.row(f"{side}²", shown(spent["here"]), bench.peak(calls["here"]), shown(spent["processor"]))
 
 
 def report_training(bench: Bench, options: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ from .errors import DelitError
 from .exr_header import check_exr_header
 from .lazy_openimageio import oiio
 from .oiio_files import check_length, check_spec, existing_file, header_of, read_values
+from .presence import is_folder
 
 if TYPE_CHECKING:
     from OpenImageIO import ImageSpec
@@ -133,7 +134,7 @@ def frames_of(path: Path, first: int = 0, count: int = 0) -> list[Path]:
     if match is None:
         return [existing_file(path)]
     found = {}
-    if path.parent.is_dir():
+    if is_folder(path.parent):
         for file in path.parent.iterdir():
             number = _NUMBERED.match(file.name)
             if number and sequence_name(file.name) == path.name:
@@ -298,7 +299,7 @@ def _spec(
     for name, kind, value in header.attributes:
         try:
             spec.attribute(name, oiio.TypeDesc(kind), value)
-        except (TypeError, ValueError, OverflowError, SystemError):
+        except (TypeError, ValueError, OverflowError, SystemError, RuntimeError):
             logger.info("%r of the plate's header cannot be written and was left out.", name)
     spec.attribute("compression", "zip")
     if coding is None:

@@ -23,7 +23,6 @@ from .errors import DelitError
 from .exr_header import check_exr_header
 from .lazy_openimageio import oiio
 from .oiio_files import check_length, check_spec, existing_file, header_of, read_values
-from .presence import is_folder
 
 if TYPE_CHECKING:
     from OpenImageIO import ImageSpec
@@ -134,7 +133,7 @@ def frames_of(path: Path, first: int = 0, count: int = 0) -> list[Path]:
     if match is None:
         return [existing_file(path)]
     found = {}
-    if is_folder(path.parent):
+    if path.parent.is_dir():
         for file in path.parent.iterdir():
             number = _NUMBERED.match(file.name)
             if number and sequence_name(file.name) == path.name:

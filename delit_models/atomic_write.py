@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import DelitError
+from .presence import mode_of
 
 _LONGEST_STEM = 40
 # Windows refuses to replace a file that somebody has open, such as a viewer, a virus scanner or a reader of ours; most
@@ -42,9 +44,10 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
     check_name(target)
     temporary = None
     try:
-        if target.is_dir():
+        mode = mode_of(target)
+        if mode is not None and stat.S_ISDIR(mode):
             raise DelitError(f"Cannot write {target}: it is a folder. Give a file name in it.")
-        if target.exists() and not overwrite:
+        if mode is not None and not overwrite:
             raise DelitError(f"{target} is already there. Choose another name or allow overwriting.")
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=target.suffix, dir=target.parent)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .checkpoint_layouts import FoundVAE, describe_other_file, find_wan_vae, refuse_other_kinds
 from .errors import CheckpointError, DelitError
+from .presence import is_file, is_folder
 from .tensor_files import TensorFile, open_tensor_file, read_metadata, write_tensors
 from .wan_vae import WanVAE, WanVAEConfig
 
@@ -88,10 +89,10 @@ def save_wan_vae(
 
 def _file_at(path: Path) -> Path:
     """The file itself, or diffusers' file in a folder."""
-    if not path.is_dir():
+    if not is_folder(path):
         return path
     for candidate in (path / DIFFUSERS_FILE, path / "vae" / DIFFUSERS_FILE):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
     files = sorted(entry.name for entry in path.iterdir() if entry.suffix in {".safetensors", ".pth", ".pt"})
     there = (

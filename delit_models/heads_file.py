@@ -25,6 +25,7 @@ from .decoder_lora import DecoderLora
 from .errors import CheckpointError, DelitError
 from .heads import DelitConfig, DelitHeads
 from .json_text import parse_json
+from .presence import is_file
 from .tensor_files import write_tensors
 
 # 2: a matte, and light read off the extractor's middle. 3: a LoRA for the VAE's decoder. Older files are read as what
@@ -201,7 +202,7 @@ def _info(description: Mapping[str, Any]) -> HeadsInfo:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"There is no heads file at {path}. Check the name, or train heads first.")
     try:
         with safe_open(path, framework="pt") as file:

@@ -16,6 +16,7 @@ from .atomic_write import check_name
 from .errors import DelitError
 from .exr_header import check_exr_header
 from .lazy_openimageio import is_installed, oiio
+from .presence import is_file, is_folder
 
 if TYPE_CHECKING:
     from OpenImageIO import ImageInput, ImageSpec
@@ -59,14 +60,10 @@ def existing_file(path: str | os.PathLike) -> Path:
     """The path, or DelitError where no file is there."""
     file = Path(path)
     check_name(file)
-    try:
-        if file.is_file():
-            return file
-        if file.is_dir():
-            raise DelitError(f"{file} is a folder, not a file. Give the path of an image in it.")
-    except OSError as error:
-        # A name that is too long for the disk, a folder that may not be entered.
-        raise DelitError(f"{file} cannot be read: {error.strerror or error}. Check the path.") from error
+    if is_file(file):
+        return file
+    if is_folder(file):
+        raise DelitError(f"{file} is a folder, not a file. Give the path of an image in it.")
     raise DelitError(f"There is no file {file}. Check the path and its spelling.")
 
 
@@ -213,9 +210,15 @@ def header_of(spec: ImageSpec) -> list[tuple[str, str, Any]]:
     found = []
     for attribute in spec.extra_attribs:
         try:
-            found.append((attribute.name, str(attribute.type), attribute.value))
-        except UnicodeDecodeError:
+            name, kind, value = attribute.name, str(attribute.type), attribute.value
+            # OpenImageIO 3.2 gives bytes that are no text as lone surrogates; before, reading them failed.
+            for text in (name, *(value if isinstance(value, tuple) else (value,))):
+                if isinstance(text, str):
+                    text.encode()
+        except UnicodeError:
             logger.info("A header's text is damaged and was left out.")
+        else:
+            found.append((name, kind, value))
     return found
 
 

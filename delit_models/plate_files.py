@@ -298,7 +298,7 @@ def _spec(
     for name, kind, value in header.attributes:
         try:
             spec.attribute(name, oiio.TypeDesc(kind), value)
-        except (TypeError, ValueError, OverflowError, SystemError):
+        except (TypeError, ValueError, OverflowError, SystemError, RuntimeError):
             logger.info("%r of the plate's header cannot be written and was left out.", name)
     spec.attribute("compression", "zip")
     if coding is None:

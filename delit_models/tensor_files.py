@@ -23,6 +23,7 @@ from torch import Tensor
 from .atomic_write import atomic_write
 from .errors import CheckpointError
 from .json_text import parse_json
+from .presence import is_folder, is_there
 
 LARGEST_HEADER = 30_000_000  # bytes; a safetensors header of a big model takes well under 1 MB
 ALWAYS_UNPACKED = 64_000_000  # bytes that a zipped file may unpack to, however small it is
@@ -117,9 +118,9 @@ def write_tensors(
 
 
 def _first_bytes(path: Path) -> bytes:
-    if path.is_dir():
+    if is_folder(path):
         raise CheckpointError(f"{path} is a folder, not a weights file. Give the file in it.")
-    if not path.exists():
+    if not is_there(path):
         raise CheckpointError(f"There is no file {path}. Check the name and the folder.")
     try:
         with path.open("rb") as file:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
 from delit_models.json_text import read_json
+from delit_models.presence import is_file, is_folder, is_there
 from training.data.index import INDEX_FILE, PAIR_FILES
 from training.data.pairs import LINEAR_FILE, read_entries
 
@@ -70,7 +71,7 @@ def make_shards(
 
 def refuse_filled(folder: Path) -> None:
     """Raises DelitError for a folder that shards cannot be written to, as there is something in its place."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if is_there(folder) and not (is_folder(folder) and not any(folder.iterdir())):
         raise DelitError(f"{folder} is not empty. Choose another folder for the shards, or empty it first.")
 
 
@@ -80,7 +81,7 @@ def packed_already(data_root: Path, output: Path) -> dict[str, dict[str, int]] |
         own, packed = (read_json(folder / DESCRIPTION_FILE) for folder in (data_root, output))
         shards = packed.pop("shards")
         counts = {split: sum(own_shards.values()) for split, own_shards in shards.items()}
-        there = all((output / name).is_file() for own_shards in shards.values() for name in own_shards)
+        there = all(is_file(output / name) for own_shards in shards.values() for name in own_shards)
         if there and own == packed and counts == Counter(entry["split"] for entry in read_entries(data_root)):
             return shards
     except (OSError, ValueError, KeyError, TypeError, AttributeError, DelitError):
@@ -100,7 +101,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        if folder.exists():
+        if is_there(folder):
             # Windows puts nothing in the place of a folder, even of an empty one.
             folder.rmdir()
         os.replace(partial, folder)
@@ -149,14 +150,14 @@ def _named_file(entry: dict, field: str, root: Path) -> Path:
 
 
 def _names_a_file(value: object, root: Path) -> bool:
-    return isinstance(value, str) and "." in value and (root / value).is_file()
+    return isinstance(value, str) and "." in value and is_file(root / value)
 
 
 def _write_description(data_root: Path, output: Path, shards: dict[str, dict[str, int]]) -> None:
     """The data set's own description, and what is in the shards."""
     present = data_root / DESCRIPTION_FILE
     try:
-        description = dict(read_json(present)) if present.is_file() else {}
+        description = dict(read_json(present)) if is_file(present) else {}
     except (ValueError, TypeError) as error:
         raise DelitError(f"{present} cannot be read ({error}). Repair or remove it.") from error
     with atomic_write(output / DESCRIPTION_FILE) as temporary:

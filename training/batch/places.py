@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from delit_models.errors import DelitError
+from delit_models.presence import is_folder
 
 # Where a file is there whole once it is there: a put has no half. Elsewhere (sftp, hdfs, file…) it gets its name last.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "r2", "memory"}
@@ -69,7 +70,7 @@ def names_in(folder: Path) -> set[str]:
     """Names of the files in a folder; none where the folder is not there."""
     with _told(folder):
         if not is_remote(folder):
-            if not folder.is_dir():
+            if not is_folder(folder):
                 return set()
             with os.scandir(folder) as entries:
                 return {entry.name for entry in entries if entry.is_file()}

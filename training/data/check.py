@@ -20,6 +20,7 @@ from delit_models.image_files import read_image
 from delit_models.images import MIN_SIDE, VAE_STRIDE
 from delit_models.lat_long import direction_grid, resample_env
 from delit_models.oiio_files import HDR_FORMATS, read_pixels
+from delit_models.presence import is_file
 from training.heads.losses import ENV_HEIGHT, ENV_WIDTH, NORMALS_HEIGHT, irradiance
 
 from .index import INDEX_FILE, PAIR_FILES, index_lines
@@ -81,7 +82,7 @@ def name_of(record: dict) -> str:
 
 def read_records(root: Path) -> tuple[list[dict], list[Finding]]:
     """The index's usable lines, and what is wrong with the others."""
-    if not (root / INDEX_FILE).is_file() and any(root.glob("*.tar")):
+    if not is_file(root / INDEX_FILE) and any(root.glob("*.tar")):
         raise DelitError(
             f"{root} holds shards, and no {INDEX_FILE}. Check the data set folder before packing it: "
             "python -m training.check_dataset FOLDER; what training.make_shards then packs is the same, byte for byte."
@@ -139,7 +140,7 @@ class PairChecker:
         return problems + self._truth_problems(record)
 
     def _is_there(self, name: object) -> bool:
-        return isinstance(name, str) and (self.root / name).is_file()
+        return isinstance(name, str) and is_file(self.root / name)
 
     def _pictures(self, record: dict) -> tuple[dict[str, Tensor], list[str]]:
         """Relit, flat [3, H, W] and mask [1, H, W], or why one of them cannot be had."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from delit_models.errors import DelitError
 from delit_models.json_text import parse_json
+from delit_models.presence import is_file
 
 INDEX_FILE = "index.jsonl"
 PAIR_FILES = ("relit", "flat", "mask", "env_map")
@@ -40,7 +41,7 @@ def index_lines(root: str | Path) -> Iterator[IndexLine]:
     Raises DelitError if the folder has no index, or one that is no text or has a line longer than any pair's.
     """
     index = Path(root) / INDEX_FILE
-    if not index.is_file():
+    if not is_file(index):
         raise DelitError(
             f"{root} is no data set: it has no {INDEX_FILE}. Give the folder that holds it, or make a data set with "
             "training.generate_toy_dataset."

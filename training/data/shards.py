@@ -20,6 +20,7 @@ from torch import Tensor
 
 from delit_models.errors import DelitError
 from delit_models.json_text import parse_json, read_json
+from delit_models.presence import is_file
 
 from .index import INDEX_FILE
 from .pairs import (
@@ -77,7 +78,7 @@ def open_pairs(data_root: str | Path | Sequence[str | Path], split: Split) -> Pa
         roots = [open_pairs(root, split) for root in data_root]
         return roots[0] if len(roots) == 1 else JoinedPairs(roots)
     root = Path(data_root)
-    if not (root / INDEX_FILE).is_file() and any(root.glob("*.tar")):
+    if not is_file(root / INDEX_FILE) and any(root.glob("*.tar")):
         return ShardDataset(root, split)
     return PairDataset(root, split)
 
@@ -142,7 +143,7 @@ def read_shards(root: Path, split: Split) -> list[ShardRecord]:
 def expected_pairs(root: Path, split: Split) -> dict[str, int]:
     """How many pairs each shard has by dataset.json. Shards of another origin need not have one."""
     description = root / "dataset.json"
-    if not description.is_file():
+    if not is_file(description):
         return {}
     try:
         expected = dict(read_json(description).get("shards", {}).get(split, {}))

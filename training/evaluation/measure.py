@@ -13,6 +13,7 @@ from torch import Tensor
 from delit_models.env_codec import MAX_RADIANCE, encode_env
 from delit_models.errors import DelitError
 from delit_models.pipeline import DelitPipeline
+from delit_models.presence import is_file
 from delit_models.stages import decode_light, decode_pictures, encode_images, finish, picture_matte
 from training.augment.variants import target_picture
 from training.data.index import INDEX_FILE
@@ -122,7 +123,7 @@ def load_mean_env(data_root: str) -> Tensor | None:
 
 def _has_training_pairs(root: Path) -> bool:
     """Whether a data set folder's index, or a folder's shards or their list, tell of any."""
-    if (root / INDEX_FILE).is_file() or not any(root.glob("*.tar")):
+    if is_file(root / INDEX_FILE) or not any(root.glob("*.tar")):
         return any(entry["split"] == "train" for entry in read_entries(root))
     return any(root.glob("train-*.tar")) or bool(expected_pairs(root, "train"))
 

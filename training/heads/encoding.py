@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from delit_models.atomic_write import remove_unfinished
 from delit_models.images import VAE_STRIDE
+from delit_models.presence import is_file
 from delit_models.wan_vae import WanVAE
 from training.augment.rows import VariantRows
 from training.augment.variants import Variant
@@ -64,12 +65,12 @@ def _encode_chunks(
                 variant = next(variants)
                 progress.update()
                 # Another process may have been quicker.
-                if not file.is_file():
+                if not is_file(file):
                     # When it comes up, not when all have been encoded.
                     check_size(rows.name(row), variant.relit, size)
                     target = {"target": as_bytes(variant.target)} if cache.with_target else {}
                     encoded.append(encode_variant(vae, variant) | target)
-            if not file.is_file():
+            if not is_file(file):
                 shining = {int(light) for row in encoded for light in row["lights"]}
                 write_chunk(file, encoded, {pair: rows.dataset.light(pair) for pair in shining})
 

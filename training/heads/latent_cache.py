@@ -24,6 +24,7 @@ from torch import Tensor
 from delit_models.atomic_write import atomic_write, remove_unfinished
 from delit_models.heads_file import test_card
 from delit_models.json_text import read_json
+from delit_models.presence import is_file
 from delit_models.wan_vae import WanVAE
 from training.augment.rows import VariantRows
 from training.augment.variants import VARIANTS_VERSION
@@ -61,7 +62,7 @@ class LatentCache:
 
     def missing(self) -> list[int]:
         """The numbers of the chunks that are not there yet."""
-        return [n for n in range(self.layout.chunks) if not chunk_file(self.folder, n).is_file()]
+        return [n for n in range(self.layout.chunks) if not is_file(chunk_file(self.folder, n))]
 
     def latents(self, count: int) -> Tensor:
         """Some latents of relit pictures, evenly spread, [count, 16, h, w]."""

@@ -28,6 +28,7 @@ from delit_models.errors import DelitError
 from delit_models.heads import DelitConfig, DelitHeads, grown_heads
 from delit_models.heads_file import HeadsInfo, LoadedHeads, save_heads, test_card
 from delit_models.pipeline import DelitPipeline, load_heads_of
+from delit_models.presence import is_file
 from delit_models.wan_vae import WanVAE
 from training.augment.photography import PhotographyConfig
 from training.augment.rows import VariantRows
@@ -332,7 +333,7 @@ class _Run:
         if self.engine.is_main_process:
             state = {"trainer": self.trainer.state(), "best": self.best}
             save_checkpoint(self.settings.output, self.identity, state)
-            if not (self.settings.output / HEADS_FILE).is_file():
+            if not is_file(self.settings.output / HEADS_FILE):
                 self._write_heads(HEADS_FILE, {})
         self.engine.wait_for_everyone()
 

@@ -10,6 +10,7 @@ import torch
 
 from delit_models.atomic_write import atomic_write, remove_unfinished, replace_file
 from delit_models.errors import DelitError
+from delit_models.presence import is_file
 
 LAST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 # A new checkpoint until it has taken the last one's place.
@@ -33,7 +34,7 @@ def save_checkpoint(folder: Path, identity: Identity, state: Mapping[str, Any]) 
             torch.save(
                 {"format": FORMAT_VERSION, "identity": dict(identity), "state": dict(state)}, temporary
             )
-        if last.is_file():
+        if is_file(last):
             replace_file(last, folder / PREVIOUS)
         replace_file(staged, last)
     except (OSError, RuntimeError) as error:
@@ -47,7 +48,7 @@ def save_checkpoint(folder: Path, identity: Identity, state: Mapping[str, Any]) 
 
 def find_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints that are in a folder, newest first; one of them may be damaged."""
-    return [folder / name for name in (_STAGED, LAST, PREVIOUS) if (folder / name).is_file()]
+    return [folder / name for name in (_STAGED, LAST, PREVIOUS) if is_file(folder / name)]
 
 
 def tidy_checkpoints(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from delit_models.atomic_write import atomic_write
 from delit_models.errors import DelitError
 from delit_models.json_text import read_json
+from delit_models.presence import is_file, is_there
 from training.data.index import INDEX_FILE, index_lines
 from training.synth.light.light_stage import FEWEST_LIGHTS
 from training.synth.light.lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR
@@ -123,7 +124,7 @@ def prepare_folder(config: DatasetConfig) -> None:
     """
     path = config.output_dir / DESCRIPTION_FILE
     known = None
-    if path.exists():
+    if is_there(path):
         present = read_json(path)
         _refuse_other_settings(config, present.get("settings", {}))
         known = present.get("sources")
@@ -172,7 +173,7 @@ def capture_of_subject(config: DatasetConfig, index: int) -> Path:
 
 def read_index(output_dir: Path) -> list[dict]:
     """The records of index.jsonl, whole lines only; empty when there is no index."""
-    if not (output_dir / INDEX_FILE).exists():
+    if not is_there(output_dir / INDEX_FILE):
         return []
     lines = list(index_lines(output_dir))
     if any(line.problem for line in lines):
@@ -185,7 +186,7 @@ def read_index(output_dir: Path) -> list[dict]:
 
 def files_are_there(output_dir: Path, record: dict) -> bool:
     """Whether all files that an index line names exist. Lines from before a kind of file was written do not name it."""
-    return all((output_dir / record[key]).is_file() for key in _FILE_KEYS if key in record)
+    return all(is_file(output_dir / record[key]) for key in _FILE_KEYS if key in record)
 
 
 def repair_index(output_dir: Path) -> set[tuple[str, str]]:
@@ -197,7 +198,7 @@ def repair_index(output_dir: Path) -> set[tuple[str, str]]:
             kept[record["subject"], record["env"]] = record
     path = output_dir / INDEX_FILE
     text = "".join(json.dumps(record) + "\n" for record in kept.values())
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if is_there(path) and path.read_text(encoding="utf-8") != text:
         with atomic_write(path) as temporary:
             temporary.write_text(text)
     return set(kept)

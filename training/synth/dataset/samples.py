@@ -12,6 +12,7 @@ import torch
 
 from delit_models.color import linear_to_srgb
 from delit_models.image_files import write_env_map, write_image
+from delit_models.presence import is_file
 from training.synth.light.light_stage import even_stage, measure_transport
 from training.synth.light.lights import ENV_HEIGHT, ENV_WIDTH, Light, camera_rotation, sample_light
 from training.synth.person.subject import SampledSubject, person_notes, sample_subject
@@ -136,7 +137,7 @@ def _one_light_at_a_time(
     """
     folder = config.output_dir / subject_folder(index) / "olat"
     stage = even_stage(config.olat)
-    if (folder / CAPTURE_FILE).is_file():
+    if is_file(folder / CAPTURE_FILE):
         transport = read_capture(folder / CAPTURE_FILE, config.image_size, stage).transport
     else:
         transport = measure_transport(
@@ -146,7 +147,7 @@ def _one_light_at_a_time(
             ),
         )
     flat = transport.flat()
-    if config.keep_olat and not (folder / CAPTURE_FILE).is_file():
+    if config.keep_olat and not is_file(folder / CAPTURE_FILE):
         write_image(folder.parent / "mask.png", torch.from_numpy(_mask(flat)))
         write_capture(folder, transport, field_of_view, mask="../mask.png")
     if not config.denoise:

@@ -14,7 +14,7 @@ from delit_models.decoder_lora import DecoderLora
 from delit_models.errors import DelitError
 from delit_models.heads import DelitHeads
 from training.loop.average import Average
-from training.loop.bounds import LEAST_RATE, MOST_BATCH, MOST_RATE, MOST_SEED, refuse_outside
+from training.loop.bounds import LEAST_RATE, MOST_BATCH, MOST_COUNT, MOST_RATE, MOST_SEED, refuse_outside
 from training.loop.muon import Muon
 from training.loop.schedule import Schedule, check_cool_down
 
@@ -70,6 +70,7 @@ class TrainConfig:
                 "or more, and 1 step or more."
             )
         refuse_outside(0, _MOST_RANK, lora_rank=self.lora_rank)
+        refuse_outside(1, MOST_COUNT, decoder_every=self.decoder_every)
 
 
 class Trainer:

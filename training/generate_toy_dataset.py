@@ -21,6 +21,7 @@ from tqdm import tqdm
 from delit_models.atomic_write import remove_unfinished
 from delit_models.errors import DelitError
 from training.data.index import INDEX_FILE
+from training.loop.bounds import MOST_WORKERS
 from training.synth.dataset.captures import find_captures
 from training.synth.dataset.contact_sheet import write_contact_sheet
 from training.synth.dataset.folder import (
@@ -210,9 +211,9 @@ def generate(config: DatasetConfig, workers: int, ray_address: str | None = None
     workers: processes of this machine, 0 for one for two of its cores; ray_address: of the Ray cluster that works in
     their place. Raises DelitError for less than no workers, before anything is written.
     """
-    if workers < 0:
+    if not 0 <= workers <= MOST_WORKERS:
         raise DelitError(
-            f"--workers is {workers}; it must be 1 or more, or 0 for one for two processor cores."
+            f"--workers is {workers}; it must be 1 to {MOST_WORKERS}, or 0 for one for two processor cores."
         )
     if ray_address:
         paths = (config.output_dir, config.hdri_dir, config.olat_captures)

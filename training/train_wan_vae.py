@@ -47,7 +47,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    default, run = DecoderConfig(), VAERunSettings("", Path("vae"))
+    default, run = DecoderConfig(), VAERunSettings("", Path("vae.safetensors"))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

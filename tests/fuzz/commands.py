@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import os
-import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +18,6 @@ import torch
 from hypothesis import strategies as st
 
 from delit_models.env_map_files import read_env_map
-from delit_models.errors import DelitError
 from delit_models.image_files import read_image, write_image
 from delit_models.pipeline import EMBEDDED_HEADS, DelitPipeline
 from delit_models.plate_files import read_plate, write_plate
@@ -30,6 +26,7 @@ from training.batch import plan
 from training.command_line import run_command
 from training.make_shards import main as make_shards_main
 
+from .command_lines import put_files, run_line
 from .damage import damaged
 from .datasets import sound_folder
 from .harness import Case, Fault, Kind, files_below
@@ -196,49 +193,17 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def _run(command: str, arguments: list[str], changed: dict[str, bytes], folder: Path) -> None:
-    for name, content in (furnished() | changed).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    put_files(folder, furnished() | changed)
     before = files_below(folder)
     module, function = _COMMANDS[command]
-    told = io.StringIO()
-    try:
-        with (
-            _at(folder),
-            _cheap(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(told),
-        ):
-            sys.argv = [command, *arguments]
-            run_command(function, module.parse_arguments())
-    except SystemExit as end:
-        _check_end(end.code, told.getvalue())
-    finally:
-        # What a changed folder holds is judged whatever became of the command.
-        _check_folder(folder, before, "--overwrite" in arguments or "--contact_sheet" in arguments)
-    if "✗" in told.getvalue():
-        raise DelitError(next(line for line in told.getvalue().splitlines() if "✗" in line))
-
-
-def _check_end(status: object, told: str) -> None:
-    lines = [line for line in told.splitlines() if line.strip()]
-    refused = status == 1 and lines and lines[-1].lstrip("\r").startswith("✗")
-    if status == 2 and "error:" in lines[-1]:
-        raise DelitError(lines[-1])
-    if not refused:
-        raise Fault(f"a command ended with status {status} and said {lines[-2:]}")
-
-
-@contextlib.contextmanager
-def _at(folder: Path) -> Iterator[None]:
-    place, kept = Path.cwd(), sys.argv
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(place)
-        sys.argv = kept
+    may_replace = "--overwrite" in arguments or "--contact_sheet" in arguments
+    with _cheap():
+        run_line(
+            [command, *arguments],
+            lambda: run_command(function, module.parse_arguments()),
+            folder,
+            lambda: _check_folder(folder, before, may_replace),
+        )
 
 
 @contextlib.contextmanager

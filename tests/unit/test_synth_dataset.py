@@ -87,6 +87,49 @@ def test_a_folder_of_other_settings_is_refused_and_more_subjects_are_not(tmp_pat
         prepare_folder(_config(tmp_path, seed=4))
 
 
+def test_work_that_nobody_has_begun_takes_no_memory(tmp_path: Path) -> None:
+    work = missing_work(_config(tmp_path, num_subjects=1000, num_envs=1000), {("s00001", "e000")})
+    assert [len(envs) for _, envs in work[:3]] == [1000, 999, 1000]
+    assert len({id(envs) for _, envs in work}) == 2
+
+
+def test_a_data_set_that_the_generator_did_not_make_is_refused_untouched(tmp_path: Path) -> None:
+    (tmp_path / "index.jsonl").write_text('{"of": "somebody"}\n')
+    with pytest.raises(DelitError, match="index.jsonl and no dataset.json"):
+        prepare_folder(_config(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["index.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[1]", "another data set"),
+        ('{"settings": 3}', "another data set"),
+        ("no sources", "does not list the files"),
+        ("odd sources", "does not list the files"),
+    ],
+)
+def test_a_damaged_description_is_refused_and_kept(tmp_path: Path, content: str, message: str) -> None:
+    config = _config(tmp_path)
+    odd = {"no sources": None, "odd sources": {"hdris": {"train": 3, "test": {}}, "captures": []}}
+    if content in odd:
+        content = json.dumps({"settings": config.identity, "sources": odd[content]})
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DelitError, match=message):
+        prepare_folder(config)
+    assert (tmp_path / "dataset.json").read_text() == content
+
+
+def test_an_index_line_whose_further_files_are_no_names_is_made_again(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    prepare_folder(config)
+    odd = _fake_sample(config, "s00001", "e000") | {"albedo": 3}
+    append_index(tmp_path, [_fake_sample(config, "s00000", "e000"), odd])
+    assert repair_index(tmp_path) == {("s00000", "e000")}
+
+
 def _hdri(path: Path, brightness: float) -> None:
     write_env_map(path, torch.full((4, 8, 3), brightness))
 

@@ -122,7 +122,7 @@ def test_a_folder_that_takes_no_shards_is_refused_before_anything_is_rendered(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--workers", "--workers is -1; it must be 1 or more, or 0"),
+        ("--workers", "--workers is -1; it must be 1 to 256, or 0"),
         ("--seed", "seed is -1; it must be 0 or more"),
     ],
 )
@@ -131,6 +131,15 @@ def test_less_than_nothing_is_refused_before_anything_is_written(
 ) -> None:
     assert main(_command(tmp_path / "data", option, "-1")) == 1
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("option", ["--num_subjects", "--num_envs", "--image_size", "--olat", "--workers"])
+def test_more_than_any_machine_could_make_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture, option: str
+) -> None:
+    assert main(_command(tmp_path / "data", option, "100000000")) == 1
+    assert "100000000; it must be" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 

@@ -55,6 +55,13 @@ def train(data: Path, output: Path, *more: object) -> None:
     train_delit_wan.train(train_delit_wan.parse_arguments(arguments(data, output, *more)))
 
 
+def forget(run: Path) -> None:
+    """Of a run, keep its cached latents alone."""
+    for file in run.glob("*.*"):
+        if file.is_file():
+            file.unlink()
+
+
 def test_heads_learn_and_what_was_trained_is_what_is_used(data_set, tmp_path, capsys):
     train(data_set, tmp_path, "--num_epochs", 2)
     assert "Fewer than twenty people" in capsys.readouterr().out
@@ -117,6 +124,35 @@ def test_changed_settings_and_data_are_refused_by_name(data_set, tmp_path):
         train(tmp_path / "others", tmp_path / "run", "--num_epochs", 2, "--resume")
     with pytest.raises(DelitError, match="nothing to resume"):
         train(data_set, tmp_path / "empty", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        *((name, ("0", "-1", "100000000")) for name in ("--batch_size", "--accumulate", "--latent_variants")),
+        *((name, ("0", "-1", "9" * 30)) for name in ("--num_epochs", "--validate_every", "--decoder_every")),
+        *((name, ("-1", "9" * 30)) for name in ("--validation_pairs", "--workers", "--seed", "--lora_rank")),
+        ("--learning_rate", ("nan", "inf", "0", "-1")),
+        ("--photographed", ("nan", "-1", "2")),
+        ("--cool_down", ("nan", "-1", "1")),
+        ("--minutes", ("nan", "-1")),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_before_anything_is_written(tmp_path, option, values):
+    for value in values:
+        with pytest.raises(DelitError, match=option):
+            train(tmp_path / "nowhere", tmp_path / "run", option, value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_another_run_does_not_take_the_place_of_one(data_set, tmp_path):
+    train(data_set, tmp_path, "--num_epochs", 1)
+    kept = {path.name: path.read_bytes() for path in tmp_path.glob("*.*") if path.is_file()}
+    with pytest.raises(DelitError, match="holds a run already.*--resume"):
+        train(data_set, tmp_path, "--num_epochs", 1)
+    with pytest.raises(DelitError, match="give --resume as well"):
+        train(data_set, tmp_path, "--num_epochs", 1, "--finish")
+    assert kept == {path.name: path.read_bytes() for path in tmp_path.glob("*.*") if path.is_file()}
 
 
 def test_a_checkpoint_can_be_finished_early(data_set, tmp_path, capsys):
@@ -191,10 +227,12 @@ def test_a_vae_whose_encoder_is_not_linear_is_trained_for_from_a_cache(
     train(data_set, tmp_path / "run", *more)
     loaded = load_heads(tmp_path / "run" / "delit_heads.safetensors")
     # Another seed draws other variants: the latents of the first are told of.
+    forget(tmp_path / "run")
     train(data_set, tmp_path / "run", *more, "--seed", 1)
     assert "another state of things (seed)" in capsys.readouterr().out
     assert loaded.info.training["steps"] == 2
     assert loaded.vae_probe.shape == heads_file.test_card().shape[:1] + (16, 8, 8)
+    forget(tmp_path / "run")
     train(data_set, tmp_path / "run", *more, "--lora_rank", 2, "--decoder_every", 1)
     assert load_heads(tmp_path / "run" / "delit_heads.safetensors").lora.factors
 

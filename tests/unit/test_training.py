@@ -232,6 +232,49 @@ def test_a_resumed_decoder_is_that_of_the_unbroken_run(data_set, tmp_path, monke
         assert all(torch.equal(part(broken)[key], tensor) for key, tensor in part(whole).items())
 
 
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        *(
+            (name, ("0", "-1", "9" * 30))
+            for name in ("--batch_size", "--steps", "--save_every", "--test_every")
+        ),
+        ("--width", ("0", "8", "100000000")),
+        ("--crop", ("0", "12", "100000000")),
+        *((name, ("-1", "9" * 30)) for name in ("--sharp", "--seed")),
+        ("--sharp_share", ("nan", "-1", "2")),
+        ("--learning_rate", ("nan", "inf", "0", "-1")),
+        ("--cool_down", ("nan", "-1", "1")),
+        ("--minutes", ("nan", "-1")),
+        ("--output", ("person.png",)),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_before_anything_is_written(tmp_path, monkeypatch, option, values):
+    start = ("--data_root", tmp_path / "nowhere", "--output", tmp_path / "vae.safetensors", "--device", "cpu")
+    for value in values:
+        with pytest.raises(DelitError, match=option):
+            run(train_wan_vae, monkeypatch, *start, option, value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_vae_that_no_run_here_has_made_is_not_replaced(linear_vae, data_set, tmp_path, monkeypatch):
+    somebodys = tmp_path / "wan_2.1_vae.safetensors"
+    save_wan_vae(somebodys, linear_vae, torch.float16)
+    kept = somebodys.read_bytes()
+    with pytest.raises(DelitError, match="is there already"):
+        run(
+            train_wan_vae,
+            monkeypatch,
+            "--data_root",
+            data_set,
+            "--output",
+            somebodys,
+            "--start_from",
+            somebodys,
+        )
+    assert somebodys.read_bytes() == kept
+
+
 def test_a_decoder_is_trained_on_and_its_encoder_kept(linear_vae, data_set, tmp_path, monkeypatch):
     """Bit for bit, so that heads stay valid; with a photograph among the sharp pictures."""
     photographs = tmp_path / "photographs"

@@ -141,7 +141,7 @@ class CachedBatches:
 
     def _shuffled(self, count: int, number: int, window: int = 0) -> list[int]:
         """0 … count - 1 in an order that the seed, the pass and the window decide."""
-        seed = (self.seed * 1_000_003 + number) * 65_537 + window
+        seed = ((self.seed * 1_000_003 + number) * 65_537 + window) % 2**64
         return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
 
 

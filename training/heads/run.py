@@ -37,7 +37,8 @@ from training.data.pairs import Pairs, SomePairs, check_size, fingerprint_of
 from training.data.shards import open_pairs
 from training.data.splits import split_subjects
 from training.evaluation.metrics import mean_environment_of, spread
-from training.loop.checkpoints import load_checkpoint, save_checkpoint, tidy_checkpoints
+from training.loop.bounds import MOST_COUNT, MOST_WORKERS, refuse_outside
+from training.loop.checkpoints import find_checkpoints, load_checkpoint, save_checkpoint, tidy_checkpoints
 from training.loop.log import RunLog
 from training.loop.schedule import CoolDownInTime
 from training.loop.stopping import StopRequest
@@ -60,6 +61,7 @@ HEADS_FILE, LAST_HEADS_FILE = "delit_heads.safetensors", "delit_heads_last.safet
 _LOOKED_AT = 48
 # Steps between two looks at the loss, each of which waits for the device.
 _LOOK_EVERY = 20
+_MOST_VARIANTS = 1000
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,16 @@ class RunSettings:
     name: str = "Delit heads"
     licence: str = "Apache-2.0"
 
+    def __post_init__(self) -> None:
+        refuse_outside(1, MOST_COUNT, num_epochs=self.epochs, validate_every=self.validate_every)
+        refuse_outside(0, MOST_COUNT, validation_pairs=self.validation_pairs)
+        refuse_outside(1, _MOST_VARIANTS, latent_variants=self.variants)
+        refuse_outside(0, MOST_WORKERS, workers=self.workers)
+        refuse_outside(0, 1, photographed=self.photographed)
+        refuse_outside(0, math.inf, minutes=self.minutes)
+        if self.finish and not self.resume:
+            raise DelitError("--finish cools down from a checkpoint: give --resume as well.")
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -125,7 +137,7 @@ def train_heads(config: TrainConfig, settings: RunSettings, engine: Accelerator)
             f"--batch_size is {config.batch_size}, which {engine.num_processes} processes cannot share equally."
         )
     if engine.is_main_process:
-        _prepare_output(settings.output)
+        _prepare_output(settings.output, settings.resume)
     vae = load_wan_vae(settings.vae, engine.device)
     start = (
         load_heads_of(vae, settings.vae, settings.start_from, engine.device) if settings.start_from else None
@@ -143,9 +155,15 @@ def train_heads(config: TrainConfig, settings: RunSettings, engine: Accelerator)
     return settings.output / HEADS_FILE
 
 
-def _prepare_output(folder: Path) -> None:
-    """Refuse a folder that takes no files before any work, and remove what a killed run had begun to write there."""
+def _prepare_output(folder: Path, resume: bool) -> None:
+    """Refuse a folder that takes no files, or another run's, before any work, and remove what a killed run had begun to
+    write there."""
     check_folder(folder)
+    if not resume and find_checkpoints(folder):
+        raise DelitError(
+            f"{folder} holds a run already, whose heads and checkpoints this one would replace: --resume goes on with "
+            "it. Choose another --output_dir for another run."
+        )
     tidy_checkpoints(folder)
     remove_unfinished([folder / HEADS_FILE, folder / LAST_HEADS_FILE])
 

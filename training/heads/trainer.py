@@ -14,8 +14,9 @@ from delit_models.decoder_lora import DecoderLora
 from delit_models.errors import DelitError
 from delit_models.heads import DelitHeads
 from training.loop.average import Average
+from training.loop.bounds import LEAST_RATE, MOST_BATCH, MOST_COUNT, MOST_RATE, MOST_SEED, refuse_outside
 from training.loop.muon import Muon
-from training.loop.schedule import Schedule
+from training.loop.schedule import Schedule, check_cool_down
 
 from .batches import LatentPair
 from .decoder_loss import DecoderLoss
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Adam's part of the learning rate: first and last layers, biases and norms move more carefully than matrices.
 _ADAM_SHARE = 0.5
+# More than any convolution of the decoder could use.
+_MOST_RANK = 1024
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,17 @@ class TrainConfig:
     decoder_every: int = 4
 
     def __post_init__(self) -> None:
+        refuse_outside(1, MOST_BATCH, batch_size=self.batch_size, accumulate=self.accumulate)
+        refuse_outside(LEAST_RATE, MOST_RATE, learning_rate=self.learning_rate)
+        refuse_outside(0, MOST_SEED, seed=self.seed)
+        check_cool_down(self.cool_down)
         if self.lora_rank < 0 or self.decoder_every < 1:
             raise DelitError(
                 f"--lora_rank is {self.lora_rank} and --decoder_every {self.decoder_every}: give a rank of 0 (no LoRA) "
                 "or more, and 1 step or more."
             )
+        refuse_outside(0, _MOST_RANK, lora_rank=self.lora_rank)
+        refuse_outside(1, MOST_COUNT, decoder_every=self.decoder_every)
 
 
 class Trainer:

@@ -27,10 +27,11 @@ class Schedule:
     cool_down: float
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.warm_up < 0 or not 0 <= self.cool_down < 1:
+        check_cool_down(self.cool_down)
+        if self.steps < 1 or self.warm_up < 0:
             raise DelitError(
-                f"A schedule of {self.steps} steps with {self.warm_up} of warm-up and {self.cool_down} of cool-down "
-                "cannot be: give 1 step or more, no negative warm-up, and a cool-down of at least 0 and below 1."
+                f"A schedule of {self.steps} steps with {self.warm_up} of warm-up cannot be: give 1 step or more, and "
+                "no negative warm-up."
             )
 
     def rate(self, step: int) -> float:
@@ -43,6 +44,12 @@ class Schedule:
     def finish_from(self, step: int) -> None:
         """Let the cool-down begin now: the run becomes as long as it would have been planned to end after it."""
         self.steps = min(self.steps, max(step + 1, math.ceil(step / (1 - self.cool_down))))
+
+
+def check_cool_down(share: float) -> None:
+    """Raise DelitError for what is no share of a run that its rate can fall in."""
+    if not 0 <= share < 1:
+        raise DelitError(f"--cool_down is {share}; give a share of the steps of at least 0 and below 1.")
 
 
 class CoolDownInTime:

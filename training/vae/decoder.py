@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from delit_models.errors import DelitError
+from delit_models.images import VAE_STRIDE
 from delit_models.wan_vae import WanVAE, WanVAEConfig
 from training.heads.linear_code import LinearCode, fit_linear_code
 from training.loop.average import Average
+from training.loop.bounds import LEAST_RATE, MOST_BATCH, MOST_RATE, MOST_SEED, refuse_outside
 from training.loop.muon import Muon
-from training.loop.schedule import Schedule
+from training.loop.schedule import Schedule, check_cool_down
 
 from .patch_code import PatchCode, prepare_decoder, set_linear_encoder
 
@@ -31,6 +33,10 @@ _MOST_GRADIENT = 5.0
 _ADAM_SHARE = 0.5
 # The code is fitted to so many pictures.
 _FITTED = 400
+# A narrower one has no room for the code; the widest is over five times Wan's.
+_LEAST_WIDTH, _MOST_WIDTH = 12, 512
+# In pixels; and pictures, which take 77 kB of memory each.
+_MOST_CROP, _MOST_SHARP = 4096, 100_000
 # The straight line of a VAE that is trained on is fitted to so many.
 _LINE_FITTED = 48
 
@@ -56,6 +62,20 @@ class DecoderConfig:
     warm_up: int = 100
     cool_down: float = 0.4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        refuse_outside(_LEAST_WIDTH, _MOST_WIDTH, width=self.width)
+        refuse_outside(1, MOST_BATCH, batch_size=self.batch_size)
+        refuse_outside(VAE_STRIDE, _MOST_CROP, crop=self.crop)
+        if self.crop % VAE_STRIDE:
+            raise DelitError(
+                f"--crop is {self.crop}; it must be a multiple of {VAE_STRIDE}, as the VAE needs."
+            )
+        refuse_outside(0, _MOST_SHARP, sharp=self.sharp)
+        refuse_outside(0, 1, sharp_share=self.sharp_share)
+        refuse_outside(LEAST_RATE, MOST_RATE, learning_rate=self.learning_rate)
+        refuse_outside(0, MOST_SEED, seed=self.seed)
+        check_cool_down(self.cool_down)
 
 
 class DecoderTrainer:

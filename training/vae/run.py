@@ -17,11 +17,14 @@ from tqdm import tqdm
 
 from delit_models.atomic_write import check_folder, remove_unfinished
 from delit_models.checkpoint import load_wan_vae, save_wan_vae
+from delit_models.errors import DelitError
+from delit_models.presence import is_there
 from delit_models.wan_vae import WanVAE
 from training.data.pairs import Pairs, SomePairs, file_stamp, fingerprint_of
 from training.data.shards import open_pairs
 from training.data.splits import split_subjects
 from training.evaluation.metrics import psnr
+from training.loop.bounds import MOST_COUNT, refuse_outside
 from training.loop.checkpoints import (
     find_checkpoints,
     load_checkpoint,
@@ -64,6 +67,16 @@ class VAERunSettings:
     save_every: int = 500
     test_every: int = 8
 
+    def __post_init__(self) -> None:
+        refuse_outside(
+            1, MOST_COUNT, steps=self.steps, save_every=self.save_every, test_every=self.test_every
+        )
+        refuse_outside(0, math.inf, minutes=self.minutes)
+        if self.output.suffix != ".safetensors":
+            raise DelitError(
+                f"--output is {self.output}; the VAE is written as .safetensors. Change its ending."
+            )
+
     @property
     def folder(self) -> Path:
         return self.output.with_suffix(".training")
@@ -74,6 +87,11 @@ def train_vae(config: DecoderConfig, settings: VAERunSettings, device: torch.dev
     check_folder(settings.folder)
     tidy_checkpoints(settings.folder)
     remove_unfinished([settings.output])
+    if is_there(settings.output) and not find_checkpoints(settings.folder):
+        raise DelitError(
+            f"{settings.output} is there already, and of no run that could go on ({settings.folder} holds no "
+            "checkpoint). Choose another --output."
+        )
     pairs = open_pairs(settings.data_root, "train")
     split = split_subjects(pairs)
     # Of too few people to keep one out it is measured on what it learns from.

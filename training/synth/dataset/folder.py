@@ -18,7 +18,7 @@ from training.synth.light.light_stage import FEWEST_LIGHTS
 from training.synth.light.lights import ENV_HEIGHT, ENV_WIDTH, SHIPPED_HDRI_DIR
 from training.synth.render.truth import TRUTH_CONVENTIONS
 
-from .sources import list_sources
+from .sources import is_listing, list_sources
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ FORMAT_VERSION = 2
 DESCRIPTION_FILE = "dataset.json"
 _FILE_KEYS = ("relit", "relit_linear", "flat", "mask", "env_map", *TRUTH_CONVENTIONS)
 GENERATOR = "delit training.generate_toy_dataset 6"
+MOST_SUBJECTS, MOST_ENVS = 100_000, 1000
+"""What the names of folders and files have digits for."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,17 @@ class DatasetConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("num_subjects", 1),
-            ("num_envs", 1),
-            ("image_size", 64),
-            ("seed", 0),
-            ("samples_per_pixel", 1),
+        for name, least, most in (
+            ("num_subjects", 1, MOST_SUBJECTS),
+            ("num_envs", 1, MOST_ENVS),
+            ("image_size", 64, 4096),
+            ("seed", 0, 2**64 - 1),
+            ("samples_per_pixel", 1, 65_536),
+            ("olat", 0, 4096),
         ):
-            if getattr(self, name) < least:
-                raise DelitError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise DelitError(f"{name} is {value}; it must be {least} or more, and at most {most:,}.")
         if self.image_size % 8:
             raise DelitError(
                 f"image_size is {self.image_size}; it must be a multiple of 8, as the VAE needs."
@@ -120,14 +124,19 @@ def subject_split(index: int, test_fraction: float) -> str:
 def prepare_folder(config: DatasetConfig) -> None:
     """Writes dataset.json, or checks that the one already there is of the same data set and made from the same files.
 
-    Raises DelitError when the folder holds a data set of other settings or sources.
+    Raises DelitError when the folder holds a data set of other settings or sources, or one that this did not make.
     """
     path = config.output_dir / DESCRIPTION_FILE
     known = None
     if is_there(path):
-        present = read_json(path)
-        _refuse_other_settings(config, present.get("settings", {}))
-        known = present.get("sources")
+        present = _read_description(path)
+        _refuse_other_settings(config, present["settings"])
+        known = present["sources"]
+    elif is_there(config.output_dir / INDEX_FILE):
+        raise DelitError(
+            f"{config.output_dir} has an {INDEX_FILE} and no {DESCRIPTION_FILE}: it holds a data set that was not made "
+            "by this command. Choose another --output_dir; training takes several data sets together."
+        )
     sources = list_sources(config.hdri_dir, config.olat_captures, known)
     description = {
         "format_version": FORMAT_VERSION,
@@ -152,6 +161,26 @@ def prepare_folder(config: DatasetConfig) -> None:
     }
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _read_description(path: Path) -> dict[str, dict]:
+    """The settings and sources of a folder that was begun. Raises DelitError for a description of another kind."""
+    try:
+        present = read_json(path)
+    except ValueError as error:
+        raise DelitError(
+            f"{path} cannot be read ({error}). Repair it, or choose another --output_dir."
+        ) from error
+    settings, sources = (
+        present.get(key) if isinstance(present, dict) else None for key in ("settings", "sources")
+    )
+    # Of another data set, if it says nothing of its settings.
+    settings = settings if isinstance(settings, dict) else {}
+    if settings and not is_listing(sources):
+        raise DelitError(
+            f"{path} does not list the files that the data set is made from. Repair it, or choose another --output_dir."
+        )
+    return {"settings": settings, "sources": sources}
 
 
 def _refuse_other_settings(config: DatasetConfig, present: dict[str, object]) -> None:
@@ -186,7 +215,8 @@ def read_index(output_dir: Path) -> list[dict]:
 
 def files_are_there(output_dir: Path, record: dict) -> bool:
     """Whether all files that an index line names exist. Lines from before a kind of file was written do not name it."""
-    return all(is_file(output_dir / record[key]) for key in _FILE_KEYS if key in record)
+    named = [record[key] for key in _FILE_KEYS if key in record]
+    return all(isinstance(name, str) and is_file(output_dir / name) for name in named)
 
 
 def repair_index(output_dir: Path) -> set[tuple[str, str]]:
@@ -231,8 +261,12 @@ def remove_unfinished_files(output_dir: Path, subjects: Iterable[int]) -> None:
 def missing_work(config: DatasetConfig, done: set[tuple[str, str]]) -> list[tuple[int, list[int]]]:
     """What is still to render: (subject index, its env indices), in order."""
     work = []
+    # Of most, nothing is done: they share one list.
+    begun, all_envs = {subject for subject, _ in done}, list(range(config.num_envs))
     for subject in range(config.num_subjects):
-        envs = [env for env in range(config.num_envs) if (subject_name(subject), env_name(env)) not in done]
+        name, envs = subject_name(subject), all_envs
+        if name in begun:
+            envs = [env for env in all_envs if (name, env_name(env)) not in done]
         if envs:
             work.append((subject, envs))
     return work

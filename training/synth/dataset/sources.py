@@ -14,6 +14,16 @@ Sources = dict[str, object]
 order of their subjects."""
 
 
+def is_listing(value: object) -> bool:
+    """Whether something that was read from a file is what `list_sources` gives."""
+    if not isinstance(value, dict) or not isinstance(value.get("captures"), list):
+        return False
+    hdris = value.get("hdris")
+    listings = [hdris.get(split) for split in ("train", "test")] if isinstance(hdris, dict) else [None]
+    texts = all(isinstance(path, str) for path in value["captures"])
+    return texts and all(isinstance(files, dict) for files in listings)
+
+
 def list_sources(hdri_dir: Path, captures_dir: Path | None, known: Sources | None) -> Sources:
     """What there is, for a folder that was begun with `known`, or a new one where that is None.
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from accelerate.state import AcceleratorState
 
 from benchmarks import gpu
 
-SMALL = [
-    "--device",
-    "cpu",
-    "--dim",
-    "8",
-    "--size",
-    "64",
-    "--rounds",
-    "1",
-    "--batch_sizes",
-    "2",
-    "--precisions",
-    "fp32",
-    "bf16",
-    "--no_compile",
-]
+SMALL = "--device cpu --dim 8 --size 64 --rounds 1 --batch_sizes 2 --precisions fp32 --no_compile".split()
+
+
+@pytest.fixture(autouse=True)
+def _own_precision() -> Iterator[None]:
+    """accelerate knows one precision a process: another test's must not be there, nor this one's stay."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.mark.parametrize("part", ["vae", "heads", "finishing", "portrait", "training"])

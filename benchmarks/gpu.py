@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -34,9 +35,11 @@ from torch import Tensor
 from benchmarks.scaling import portrait
 from benchmarks.training import new_trainer, random_batch
 from benchmarks.vae import contestants, operations
+from delit_models.checkpoint import load_wan_vae
 from delit_models.pipeline import EMBEDDED_VAE, DelitPipeline
 from delit_models.stages import finish
 from delit_models.wan_vae import WanVAE, WanVAEConfig
+from training.heads.linear_code import fit_linear_code
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM_UPS = 3
@@ -113,11 +116,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def shown(spent: float | str, digits: int = 1) -> str:
-    return spent if isinstance(spent, str) else f"{1000 * spent:.{digits}f} ms"
+def shown(spent: float | str) -> str:
+    return spent if isinstance(spent, str) else f"{1000 * spent:.1f} ms"
 
 
-def times(other: float | str | None, ours: float | str) -> str:
+def ratio(other: float | str | None, ours: float | str) -> str:
     """How many times as long another takes."""
     if other is None:
         return "–"
@@ -177,7 +180,7 @@ def report_vae(bench: Bench, options: argparse.Namespace) -> None:
             for stage, argument in (("encode", images.to(dtype)), ("decode", latents.to(dtype))):
                 calls = ways(bench, getattr(vae, stage), argument)
                 for entry in entries[1:]:
-                    calls[entry.name] = _bound(getattr(entry, stage), argument)
+                    calls[entry.name] = partial(getattr(entry, stage), argument)
                 spent = bench.medians(calls)
                 ours = spent["delit"]
                 work = operations(getattr(vae, stage), argument)
@@ -187,12 +190,8 @@ def report_vae(bench: Bench, options: argparse.Namespace) -> None:
                     "–" if isinstance(ours, str) else f"{100 * work / ours / peak:.0f}%",
                     bench.peak(calls["delit"]),
                     _error(calls["delit"], exact[stage]),
-                    *(times(spent.get(name), ours) for name in (*peers, "compiled", "graph")),
+                    *(ratio(spent.get(name), ours) for name in (*peers, "compiled", "graph")),
                 )
-
-
-def _bound(function: Call, argument: Tensor) -> Callable[[], object]:
-    return lambda: function(argument)
 
 
 def _error(call: Callable[[], Any], exact: Tensor) -> str:
@@ -221,7 +220,7 @@ def report_heads(bench: Bench, options: argparse.Namespace) -> None:
                 shown(spent["delit"]),
                 bench.peak(calls["delit"]),
                 _error(calls["delit"], exact),
-                *(times(spent.get(name), spent["delit"]) for name in ("compiled", "graph")),
+                *(ratio(spent.get(name), spent["delit"]) for name in ("compiled", "graph")),
             )
 
 
@@ -264,9 +263,6 @@ def _against_the_processor(
 
 
 def report_training(bench: Bench, options: argparse.Namespace) -> None:
-    from delit_models.checkpoint import load_wan_vae
-    from training.heads.linear_code import fit_linear_code
-
     code = fit_linear_code(load_wan_vae(EMBEDDED_VAE), torch.rand(2, 3, 128, 128) * 2 - 1)
     bench.head("Training heads, 256²", "fp32", "bf16", "memory, bf16")
     for batch_size in options.batch_sizes:
@@ -275,17 +271,13 @@ def report_training(bench: Bench, options: argparse.Namespace) -> None:
             name: new_trainer(code, batch_size, name == "bf16", cpu=not bench.on_card)
             for name in ("fp32", "bf16")
         }
-        steps = {name: _step(trainer, batch) for name, trainer in trainers.items()}
+        steps = {name: partial(trainer.train_step, batch) for name, trainer in trainers.items()}
         spent = bench.medians(steps)
         speeds = (
             value if isinstance(value, str) else f"{batch_size / value:.0f} pairs/s"
             for value in spent.values()
         )
         bench.row(f"batch {batch_size}", *speeds, bench.peak(steps["bf16"]))
-
-
-def _step(trainer: Any, batch: Any) -> Callable[[], object]:
-    return lambda: trainer.train_step(batch)
 
 
 def report_rendering(bench: Bench, options: argparse.Namespace) -> None:

@@ -293,7 +293,7 @@ class _SoonAsked(StopRequest):
 
     @asked.setter
     def asked(self, value: bool) -> None:
-        pass
+        """A run's own beginning sets it; when it is asked is counted here."""
 
 
 def _make_subject(config: object, variant: str, threads: int, work: workers.Work) -> list[dict]:

@@ -44,9 +44,16 @@ def test_a_run_can_be_finished_from_any_step_without_a_jump(step, cool_down):
     assert last <= max(LOWEST, 1.01 / (schedule.steps * cool_down))
 
 
-@pytest.mark.parametrize("wrong", [(0, 1, 0.1), (5, -1, 0.1), (5, 1, 1.0)])
-def test_impossible_schedules_are_refused(wrong):
-    with pytest.raises(DelitError, match="cannot be|give a share"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ((0, 1, 0.1), "A schedule of 0 steps with 1 of warm-up cannot be"),
+        ((5, -1, 0.1), "A schedule of 5 steps with -1 of warm-up cannot be"),
+        ((5, 1, 1.0), "--cool_down is 1.0; give a share"),
+    ],
+)
+def test_impossible_schedules_are_refused(wrong, message):
+    with pytest.raises(DelitError, match=message):
         Schedule(*wrong)
 
 

@@ -218,7 +218,8 @@ def to_orientation(env: Tensor, preset: str) -> Tensor:
               latlong rendered by a camera at rest, whose centre is the cube face -Z. Same as delit
     three.js  +X             +Z              -Z, +X, +Y, right-handed: a texture with
               EquirectangularReflectionMapping as scene.environment or background, which reads
-              u = 1/2 + atan2(z, x) / 2 pi, v (upwards) = 1/2 + asin(y) / pi
+              u = 1/2 + atan2(z, x) / 2 pi, v (upwards) = 1/2 + asin(y) / pi; Redshift's dome light in
+              Maya reads a map the same way
 
     Raises DelitError for an unknown preset or a width that cannot be shifted.
     """

@@ -35,7 +35,7 @@ TITLES = {
     "openexr": "USD, Houdini, Arnold",
     "unreal": "Unreal",
     "nuke": "Nuke",
-    "three.js": "three.js",
+    "three.js": "three.js, Redshift in Maya",
 }
 AXES = {"X": (1, 0, 0), "Y": (0, 1, 0), "Z": (0, 0, 1)}
 

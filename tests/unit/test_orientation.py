@@ -99,6 +99,29 @@ def redshift_in_maya(x: float, y: float, z: float) -> tuple[float, float]:
     return openexr(-z, y, x)
 
 
+def v_ray(x: float, y: float, z: float) -> tuple[float, float]:
+    # UVWGenEnvironment, spherical, z up. Chaos's add-on for Blender (exporting/cycles_export.py), which turns Cycles'
+    # equirectangular textures into V-Ray's, says that this is half a turn from Cycles' u, and that the poles agree.
+    return 1 - math.atan2(y, x) / math.tau, 0.5 - math.atan2(z, math.hypot(x, y)) / math.pi
+
+
+def v_ray_with_y_up(x: float, y: float, z: float) -> tuple[float, float]:
+    # V-Ray for Houdini gives the mapping of a dome this matrix; in Maya, the converters below come to the same.
+    return v_ray(x, -z, y)
+
+
+# V-Ray for Maya: as much about Y its dome light is turned more than Arnold's where one file looks the same.
+V_RAY_LESS_ARNOLD = {
+    # Maya_VRay_Dome_Light and Maya_Arnold_Dome_Light, with one rotation of the same kind of set.
+    "sIBL GUI": 90,
+    # hdritypes/vrayhdri.py.
+    "Zoo Tools": 90,
+    # V-Ray's horizontal rotation, which runs the other way, is Mari's angle negated; Arnold's is Mari's - 90.
+    "mGo": 0 - (-90),
+    # AMD's (convertVR2RPR.py) is left out: it is half a turn from these, and says nothing of where it has that from.
+}
+
+
 def delit(x: float, y: float, z: float) -> tuple[float, float]:
     # DESIGN section 5, d = (cos t sin p, sin t, -cos t cos p), solved for the angles.
     return 0.5 + math.atan2(x, -z) / math.tau, 0.5 - math.asin(y) / math.pi
@@ -114,7 +137,11 @@ PROGRAMS = {
     "three.js": Program(**Y_UP, lookup=three_js),
 }
 # Programs without a preset of their own, for which the documentation names another's.
-READ_ALIKE = {"Redshift in Maya": ("three.js", Program(**Y_UP, lookup=redshift_in_maya))}
+READ_ALIKE = {
+    "Redshift in Maya": ("three.js", Program(**Y_UP, lookup=redshift_in_maya)),
+    "V-Ray in Maya and Houdini": ("unreal", Program(**Y_UP, lookup=v_ray_with_y_up)),
+    "V-Ray in Blender": ("unreal", Program(forward=(0, 1, 0), right=(1, 0, 0), up=(0, 0, 1), lookup=v_ray)),
+}
 TESTED = [*PROGRAMS.items(), *READ_ALIKE.values()]
 TESTED_NAMES = [*PROGRAMS, *READ_ALIKE]
 
@@ -137,6 +164,15 @@ def test_every_preset_is_tested() -> None:
 
 def test_converters_agree_about_redshift() -> None:
     assert {degrees % 360 for degrees in REDSHIFT_LESS_ARNOLD.values()} == {-90 % 360}
+
+
+def test_converters_agree_with_chaos_about_v_ray() -> None:
+    assert {degrees % 360 for degrees in V_RAY_LESS_ARNOLD.values()} == {90}
+    for x, y, z in [(0.6, 0, 0.8), (-0.6, 0.48, 0.64), (0.36, -0.8, -0.48), (-0.8, 0.36, -0.48)]:
+        # Turned by 90 degrees about Y it shows what `openexr` shows unturned.
+        u, v = v_ray_with_y_up(x, y, z)
+        turned_u, turned_v = openexr(z, y, -x)
+        assert (u % 1, v) == pytest.approx((turned_u % 1, turned_v))
 
 
 @pytest.mark.parametrize("label", TEST_MAP_LABELS)

@@ -213,12 +213,15 @@ def to_orientation(env: Tensor, preset: str) -> Tensor:
               pixel there, nothing at the centre.)
     unreal    -Y             +X               +X, +Y, +Z, left-handed: a .hdr imported as a TextureCube
               from a long-lat picture (Sky Light, HDRI Backdrop, angle 0), whose importer reads
-              u = 1/2 + atan2(x, -y) / 2 pi. (It imports .exr as a flat texture: write .hdr.)
+              u = 1/2 + atan2(x, -y) / 2 pi. (It imports .exr as a flat texture: write .hdr.) V-Ray's dome
+              light, spherical, reads the same file in Maya and Houdini (-Z ahead) and Blender (+Y ahead):
+              u = 1 - atan2(y, x) / 2 pi with Z up
     nuke      -Z             +X               -Z, +X, +Y, right-handed: SphericalTransform, and a
               latlong rendered by a camera at rest, whose centre is the cube face -Z. Same as delit
     three.js  +X             +Z              -Z, +X, +Y, right-handed: a texture with
               EquirectangularReflectionMapping as scene.environment or background, which reads
-              u = 1/2 + atan2(z, x) / 2 pi, v (upwards) = 1/2 + asin(y) / pi
+              u = 1/2 + atan2(z, x) / 2 pi, v (upwards) = 1/2 + asin(y) / pi; Redshift's dome light in
+              Maya reads a map the same way
 
     Raises DelitError for an unknown preset or a width that cannot be shifted.
     """

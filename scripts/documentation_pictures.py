@@ -25,7 +25,7 @@ from delit_models.color import linear_to_srgb, tone_map  # noqa: E402
 from delit_models.image_files import read_image  # noqa: E402
 from delit_models.lat_long import labelled_test_map, to_orientation  # noqa: E402
 from delit_models.pipeline import DelitPipeline  # noqa: E402
-from tests.unit.test_orientation import PROGRAMS, Vector  # noqa: E402
+from tests.unit.test_orientation import PROGRAMS, READ_ALIKE, Program, Vector  # noqa: E402
 
 SIDE = 256
 QUALITY = 85
@@ -35,8 +35,9 @@ TITLES = {
     "openexr": "USD, Houdini, Arnold",
     "unreal": "Unreal",
     "nuke": "Nuke",
-    "three.js": "three.js",
+    "three.js": "three.js, Redshift in Maya",
 }
+ALIKE = {"v_ray": "V-Ray in Maya and Houdini"}
 AXES = {"X": (1, 0, 0), "Y": (0, 1, 0), "Z": (0, 0, 1)}
 
 
@@ -69,9 +70,8 @@ def axis_name(direction: Vector) -> str:
     return ("+" if sum(direction) > 0 else "-") + name
 
 
-def map_for(preset: str) -> Image.Image:
+def map_for(title: str, preset: str, program: Program) -> Image.Image:
     """The test map as a preset writes it; on it the axes of the program's world, and a caption."""
-    program = PROGRAMS[preset]
     width, height = 2 * MAP_HEIGHT, MAP_HEIGHT
     sheet = Image.new("RGB", (width, height + CAPTION), "#202020")
     written = to_orientation(labelled_test_map(2 * MAP_HEIGHT), preset)
@@ -96,7 +96,7 @@ def map_for(preset: str) -> Image.Image:
             x = min(max(place * width, half), width - half)
             y = min(max(v * height, 16), height - 16)
             draw.text((x, y), text, "white", font, anchor="mm", stroke_width=3, stroke_fill="black")
-    said = f"{TITLES[preset]} · preset {preset} · the camera looks along {axis_name(program.forward)}"
+    said = f"{title} · preset {preset} · the camera looks along {axis_name(program.forward)}"
     draw.text((12, height + CAPTION // 2), said, "white", ImageFont.load_default(20), anchor="lm")
     return sheet
 
@@ -117,8 +117,10 @@ def main() -> None:
     if "examples" in which:
         save(examples(), "examples")
     if "maps" in which:
-        for preset in TITLES:
-            save(map_for(preset), f"maps/{preset.replace('.', '_')}")
+        for preset, title in TITLES.items():
+            save(map_for(title, preset, PROGRAMS[preset]), f"maps/{preset.replace('.', '_')}")
+        for name, title in ALIKE.items():
+            save(map_for(title, *READ_ALIKE[title]), f"maps/{name}")
 
 
 if __name__ == "__main__":

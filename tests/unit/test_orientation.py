@@ -52,6 +52,9 @@ def openexr(x: float, y: float, z: float) -> tuple[float, float]:
     # and longitude +pi, the last one -pi/2 and -pi. USD's documentation of DomeLight quotes it as its own, and so does
     # Houdini's of its Dome Light LOP. Arnold's skydome_light is what arnold-usd (translator/reader/read_light.cpp,
     # writer/write_light.cpp) makes of a DomeLight, and the other way round, with texture and matrix unchanged.
+    # AMD's converters say the same: Radeon ProRender's dome is Arnold's turned by 180 degrees (convertAI2RPR.py); its
+    # plug-in for Maya gives the renderer that dome with x mirrored (Translators.cpp), the one for USD a DomeLight with
+    # z mirrored (hdRpr/domeLight.cpp), and those two are half a turn apart.
     longitude = math.atan2(x, z)
     latitude = math.atan2(y, math.hypot(x, z))
     return 0.5 - longitude / (2 * math.pi), 0.5 - latitude / math.pi
@@ -78,6 +81,47 @@ def three_js(x: float, y: float, z: float) -> tuple[float, float]:
     return math.atan2(z, x) / math.tau + 0.5, 1 - (math.asin(y) / math.pi + 0.5)
 
 
+# Redshift publishes no formula. Three converters for Maya, each written on its own, tie its dome light to Arnold's,
+# which is `openexr`'s. So many degrees about Y is Redshift's turned more than Arnold's where one file looks the same:
+REDSHIFT_LESS_ARNOLD = {
+    # RadeonProRenderSharedComponents: AMD's own dome has Arnold's angle + 180 (convertAI2RPR.py) and Redshift's - 90
+    # (convertRS2RPR.py). Both lead to the same kind of dome, so neither is mirrored against the other.
+    "AMD": 180 - (-90),
+    # hdritypes/redshifthdri.py. It minds mirrored domes (rendermanhdri.py: RenderMan's before 22); here only the angle.
+    "Zoo Tools": -90,
+    # mGo_Maya.py, from Mari: Redshift's dome has Mari's angle + 180, Arnold's has it - 90; nothing is mirrored.
+    "mGo": 180 - (-90),
+}
+
+
+def redshift_in_maya(x: float, y: float, z: float) -> tuple[float, float]:
+    # Turned by -90 degrees about Y it shows what `openexr` shows unturned: it is looked up at the direction so turned.
+    return openexr(-z, y, x)
+
+
+def v_ray(x: float, y: float, z: float) -> tuple[float, float]:
+    # UVWGenEnvironment, spherical, z up. Chaos's add-on for Blender (exporting/cycles_export.py), which turns Cycles'
+    # equirectangular textures into V-Ray's, says that this is half a turn from Cycles' u, and that the poles agree.
+    return 1 - math.atan2(y, x) / math.tau, 0.5 - math.atan2(z, math.hypot(x, y)) / math.pi
+
+
+def v_ray_with_y_up(x: float, y: float, z: float) -> tuple[float, float]:
+    # V-Ray for Houdini gives the mapping of a dome this matrix; in Maya, the converters below come to the same.
+    return v_ray(x, -z, y)
+
+
+# V-Ray for Maya: as much about Y its dome light is turned more than Arnold's where one file looks the same.
+V_RAY_LESS_ARNOLD = {
+    # Maya_VRay_Dome_Light and Maya_Arnold_Dome_Light, with one rotation of the same kind of set.
+    "sIBL GUI": 90,
+    # hdritypes/vrayhdri.py.
+    "Zoo Tools": 90,
+    # V-Ray's horizontal rotation, which runs the other way, is Mari's angle negated; Arnold's is Mari's - 90.
+    "mGo": 0 - (-90),
+    # AMD's (convertVR2RPR.py) is left out: it is half a turn from these, and says nothing of where it has that from.
+}
+
+
 def delit(x: float, y: float, z: float) -> tuple[float, float]:
     # DESIGN section 5, d = (cos t sin p, sin t, -cos t cos p), solved for the angles.
     return 0.5 + math.atan2(x, -z) / math.tau, 0.5 - math.asin(y) / math.pi
@@ -92,6 +136,14 @@ PROGRAMS = {
     "nuke": Program(**Y_UP, lookup=nuke),
     "three.js": Program(**Y_UP, lookup=three_js),
 }
+# Programs without a preset of their own, for which the documentation names another's.
+READ_ALIKE = {
+    "Redshift in Maya": ("three.js", Program(**Y_UP, lookup=redshift_in_maya)),
+    "V-Ray in Maya and Houdini": ("unreal", Program(**Y_UP, lookup=v_ray_with_y_up)),
+    "V-Ray in Blender": ("unreal", Program(forward=(0, 1, 0), right=(1, 0, 0), up=(0, 0, 1), lookup=v_ray)),
+}
+TESTED = [*PROGRAMS.items(), *READ_ALIKE.values()]
+TESTED_NAMES = [*PROGRAMS, *READ_ALIKE]
 
 
 def seen_color(env: torch.Tensor, program: Program, right: float, up: float, forward: float) -> list[float]:
@@ -110,13 +162,26 @@ def test_every_preset_is_tested() -> None:
     assert set(PROGRAMS) == set(ORIENTATIONS)
 
 
+def test_converters_agree_about_redshift() -> None:
+    assert {degrees % 360 for degrees in REDSHIFT_LESS_ARNOLD.values()} == {-90 % 360}
+
+
+def test_converters_agree_with_chaos_about_v_ray() -> None:
+    assert {degrees % 360 for degrees in V_RAY_LESS_ARNOLD.values()} == {90}
+    for x, y, z in [(0.6, 0, 0.8), (-0.6, 0.48, 0.64), (0.36, -0.8, -0.48), (-0.8, 0.36, -0.48)]:
+        # Turned by 90 degrees about Y it shows what `openexr` shows unturned.
+        u, v = v_ray_with_y_up(x, y, z)
+        turned_u, turned_v = openexr(z, y, -x)
+        assert (u % 1, v) == pytest.approx((turned_u % 1, turned_v))
+
+
 @pytest.mark.parametrize("label", TEST_MAP_LABELS)
-@pytest.mark.parametrize("preset", ORIENTATIONS)
-def test_each_side_is_where_the_program_looks_for_it(preset: str, label: str) -> None:
+@pytest.mark.parametrize(("preset", "program"), TESTED, ids=TESTED_NAMES)
+def test_each_side_is_where_the_program_looks_for_it(preset: str, program: Program, label: str) -> None:
     direction, color = TEST_MAP_LABELS[label]
     right, up, backward = direction
     exported = to_orientation(labelled_test_map(HEIGHT), preset)
-    assert seen_color(exported, PROGRAMS[preset], right, up, -backward) == list(color)
+    assert seen_color(exported, program, right, up, -backward) == list(color)
 
 
 def test_openimageio_looks_an_openexr_map_up_the_same_way(tmp_path: Path) -> None:
@@ -131,10 +196,9 @@ def test_openimageio_looks_an_openexr_map_up_the_same_way(tmp_path: Path) -> Non
         assert found == pytest.approx(color, abs=1e-3), label
 
 
-@pytest.mark.parametrize("preset", ORIENTATIONS)
-def test_the_test_would_see_a_mirrored_map(preset: str) -> None:
+@pytest.mark.parametrize(("preset", "program"), TESTED, ids=TESTED_NAMES)
+def test_the_test_would_see_a_mirrored_map(preset: str, program: Program) -> None:
     mirrored = to_orientation(labelled_test_map(HEIGHT), preset).flip(1)
-    program = PROGRAMS[preset]
     found = [
         seen_color(mirrored, program, right, up, -backward) == list(color)
         for (right, up, backward), color in TEST_MAP_LABELS.values()

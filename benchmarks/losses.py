@@ -33,7 +33,9 @@ from training.evaluation.metrics import spread
 from training.evaluation.tables import summarise
 from training.heads.batches import LatentPair
 from training.heads.losses import HeadsLoss, LossWeights
-from training.heads.run import RunData, RunSettings, first_heads, open_data
+from training.heads.run import first_heads
+from training.heads.run_data import RunData, open_data
+from training.heads.settings import RunSettings
 from training.heads.trainer import TrainConfig, Trainer
 
 COLUMNS = (

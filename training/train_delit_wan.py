@@ -17,7 +17,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from .command_line import choose_device, run_command
-from .heads.run import RunSettings, train_heads
+from .heads.run import train_heads
+from .heads.settings import RunSettings
 from .heads.trainer import TrainConfig
 
 

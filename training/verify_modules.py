@@ -154,7 +154,8 @@ def check_training(bench: Bench) -> str:
     from delit_models.heads import DelitConfig, DelitHeads
     from delit_models.pipeline import EMBEDDED_VAE
     from training.heads.losses import HeadsLoss
-    from training.heads.run import RunSettings, open_data
+    from training.heads.run_data import open_data
+    from training.heads.settings import RunSettings
     from training.heads.trainer import TrainConfig, Trainer
 
     vae = load_wan_vae(EMBEDDED_VAE, bench.device)

@@ -14,7 +14,7 @@ import torch
 
 from delit_models.env_map_files import read_env_map
 from delit_models.key_lights import find_key_lights
-from delit_models.lat_long import direction_grid, direction_to_pixel, rotate_env
+from delit_models.lat_long import direction_to_pixel, rotate_env
 from tests.chromium import SOFTWARE_WEBGL, chromium
 from tests.comfy import graphs
 from tests.comfy.comfyui import ARTIFACTS, Checkout, ComfyServer
@@ -25,14 +25,17 @@ from tests.comfy.viewer_page import (
     ADD_NODES,
     COUNT_CONTEXTS,
     FIELD_OF_VIEW,
+    LAMP,
+    MAPS,
     ViewerPage,
+    assert_balls,
+    bright_center,
     in_false_colors,
     looked_at,
     on_screen,
     place_of,
     turn,
 )
-from training.evaluation.spheres import render_spheres, sphere_picture
 
 AT = [420, 80]
 RUN = """count => {
@@ -40,24 +43,6 @@ RUN = """count => {
   return panels.length >= count && panels.every(panel => panel.querySelector('.light').textContent
     && panel.querySelector('.stage').ariaBusy === 'false');
 }"""
-HEIGHT = 128
-LAMP = np.array([0.3, 0.25, -1.0]) / np.linalg.norm([0.3, 0.25, -1.0])
-
-
-def lamp_map() -> np.ndarray:
-    """A lamp ahead, up to the right, of a radiance far over 1, in a dim room."""
-    inside = direction_grid(HEIGHT, 2 * HEIGHT).numpy() @ LAMP.astype(np.float32) > math.cos(math.radians(5))
-    return np.where(inside[..., None], 60.0, 0.05).astype(np.float32).repeat(3, -1)
-
-
-def smooth_map() -> np.ndarray:
-    """Colours that change slowly and differ in every direction, over seven stops."""
-    x, y, z = np.moveaxis(direction_grid(HEIGHT, 2 * HEIGHT).numpy(), -1, 0)
-    stops = np.stack([2.5 * x + y, 2.5 * y - 0.7 * z, 2 * z + x * y], -1)
-    return (0.3 * 2**stops).astype(np.float32)
-
-
-MAPS = np.stack([lamp_map(), smooth_map(), np.full((HEIGHT, 2 * HEIGHT, 3), 0.18, np.float32)])
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +96,6 @@ def shoot(viewer: ViewerPage, server: ComfyServer, name: str) -> None:
     viewer.page.screenshot(
         path=ARTIFACTS / f"viewer-{name}-{viewer.page.kind}-comfyui-{server.checkout.version}.png"
     )
-
-
-def bright_center(picture: np.ndarray) -> tuple[float, float]:
-    """Where the lamp is seen (x, y)."""
-    # The ring that marks it is grey to white and around it: that moves no centre.
-    rows, columns = np.nonzero(picture.min(-1) > 250)
-    assert len(rows), "no lamp is seen"
-    return columns.mean() + 0.5, rows.mean() + 0.5
 
 
 def assert_same(shown: np.ndarray, expected: np.ndarray) -> None:
@@ -248,22 +225,6 @@ def test_the_balls_are_lit_by_the_map(viewer: ViewerPage, viewer_server: ComfySe
     yaw, pitch = (pixels * FIELD_OF_VIEW / picture.shape[0] for pixels in (90, 40))
     towards_camera = torch.from_numpy(turn(yaw, pitch).T.copy())
     assert_balls(picture, rotate_env(torch.from_numpy(MAPS[1]), towards_camera).numpy())
-
-
-def assert_balls(picture: np.ndarray, env: np.ndarray) -> None:
-    """That the three balls in the picture are the evaluation's, under a map as their camera sees it."""
-    height, width = picture.shape[:2]
-    radius = min(0.13 * height, 0.09 * width)
-    spheres = render_spheres(torch.from_numpy(env))
-    for number, name in enumerate(("mirror", "matte", "diffuse")):
-        expected = on_screen(sphere_picture(spheres[name]).numpy())
-        # Points inside the ball, away from its rim.
-        for x, y in [(0, 0), (0.5, 0.3), (-0.6, 0.2), (0.1, -0.7), (-0.3, -0.4)]:
-            column = radius * (1.25 + 2.2 * number) + x * radius
-            row = height - 1.25 * radius - y * radius
-            shown = picture[int(row), int(column)]
-            there = expected[int((1 - y) * 32), int((1 + x) * 32)]
-            assert shown == pytest.approx(there, abs=8), (name, x, y)
 
 
 @pytest.mark.browser

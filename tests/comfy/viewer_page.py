@@ -8,11 +8,13 @@ import re
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from delit_models.color import linear_to_srgb, luminance
-from delit_models.lat_long import sample_env
+from delit_models.lat_long import direction_grid, sample_env
 from tests.comfy.comfyui import REPOSITORY
+from training.evaluation.spheres import render_spheres, sphere_picture
 
 # Counts the page's WebGL contexts that are there and not lost.
 COUNT_CONTEXTS = """() => {
@@ -52,6 +54,24 @@ PIXELS = """canvas => {
   return [canvas.height, canvas.width, btoa(text)];
 }"""
 FIELD_OF_VIEW = math.radians(75)
+HEIGHT = 128
+LAMP = np.array([0.3, 0.25, -1.0]) / np.linalg.norm([0.3, 0.25, -1.0])
+
+
+def lamp_map() -> np.ndarray:
+    """A lamp ahead, up to the right, of a radiance far over 1, in a dim room."""
+    inside = direction_grid(HEIGHT, 2 * HEIGHT).numpy() @ LAMP.astype(np.float32) > math.cos(math.radians(5))
+    return np.where(inside[..., None], 60.0, 0.05).astype(np.float32).repeat(3, -1)
+
+
+def smooth_map() -> np.ndarray:
+    """Colours that change slowly and differ in every direction, over seven stops."""
+    x, y, z = np.moveaxis(direction_grid(HEIGHT, 2 * HEIGHT).numpy(), -1, 0)
+    stops = np.stack([2.5 * x + y, 2.5 * y - 0.7 * z, 2 * z + x * y], -1)
+    return (0.3 * 2**stops).astype(np.float32)
+
+
+MAPS = np.stack([lamp_map(), smooth_map(), np.full((HEIGHT, 2 * HEIGHT, 3), 0.18, np.float32)])
 
 
 class ViewerPage:
@@ -166,3 +186,27 @@ def stop_colors() -> np.ndarray:
     colors = [[int(text[at : at + 2], 16) for at in (0, 2, 4)] for text in re.findall(r"#(\w{6})", listed)]
     assert len(colors) == 16
     return np.array(colors, np.float32)
+
+
+def bright_center(picture: np.ndarray) -> tuple[float, float]:
+    """Where the lamp is seen (x, y)."""
+    # The ring that marks it is grey to white and around it: that moves no centre.
+    rows, columns = np.nonzero(picture.min(-1) > 250)
+    assert len(rows), "no lamp is seen"
+    return columns.mean() + 0.5, rows.mean() + 0.5
+
+
+def assert_balls(picture: np.ndarray, env: np.ndarray) -> None:
+    """That the three balls in the picture are the evaluation's, under a map as their camera sees it."""
+    height, width = picture.shape[:2]
+    radius = min(0.13 * height, 0.09 * width)
+    spheres = render_spheres(torch.from_numpy(env))
+    for number, name in enumerate(("mirror", "matte", "diffuse")):
+        expected = on_screen(sphere_picture(spheres[name]).numpy())
+        # Points inside the ball, away from its rim.
+        for x, y in [(0, 0), (0.5, 0.3), (-0.6, 0.2), (0.1, -0.7), (-0.3, -0.4)]:
+            column = radius * (1.25 + 2.2 * number) + x * radius
+            row = height - 1.25 * radius - y * radius
+            shown = picture[int(row), int(column)]
+            there = expected[int((1 - y) * 32), int((1 + x) * 32)]
+            assert shown == pytest.approx(there, abs=8), (name, x, y)

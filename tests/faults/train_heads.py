@@ -9,7 +9,7 @@ from functools import partial
 
 from training import train_delit_wan
 from training.command_line import run_command
-from training.heads.run import RunSettings
+from training.heads.settings import RunSettings
 
 if __name__ == "__main__":
     train_delit_wan.RunSettings = partial(RunSettings, save_minutes=0.0)

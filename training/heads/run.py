@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,26 +29,16 @@ from delit_models.heads_file import HeadsInfo, LoadedHeads, save_heads, test_car
 from delit_models.pipeline import DelitPipeline, load_heads_of
 from delit_models.presence import is_file
 from delit_models.wan_vae import WanVAE
-from training.augment.photography import PhotographyConfig
-from training.augment.rows import VariantRows
-from training.augment.variants import AugmentConfig
-from training.data.pairs import Pairs, SomePairs, check_size, fingerprint_of
-from training.data.shards import open_pairs
-from training.data.splits import split_subjects
-from training.evaluation.metrics import mean_environment_of, spread
-from training.loop.bounds import MOST_COUNT, MOST_WORKERS, refuse_outside
 from training.loop.checkpoints import find_checkpoints, load_checkpoint, save_checkpoint, tidy_checkpoints
 from training.loop.log import RunLog
 from training.loop.schedule import CoolDownInTime
 from training.loop.stopping import StopRequest
 from training.loop.watch import LossWatch, refuse_bad
 
-from .batches import BatchSource, StepsAhead
-from .drawn import DrawnBatches
-from .encoding import encode_missing
-from .latent_cache import CachedBatches, LatentCache, open_latent_cache, unused_caches
-from .linear_code import LinearCode, fit_linear_code
+from .batches import StepsAhead
 from .losses import HeadsLoss
+from .run_data import RunData, open_data
+from .settings import RunSettings
 from .trainer import TrainConfig, Trainer
 from .validation import Validation, headlines, score
 
@@ -57,77 +46,8 @@ if TYPE_CHECKING:
     from .lora import LoraDecoder
 
 HEADS_FILE, LAST_HEADS_FILE = "delit_heads.safetensors", "delit_heads_last.safetensors"
-# The line between latents and pixels, and the latents' mean and deviation, are found on so many pictures.
-_LOOKED_AT = 48
 # Steps between two looks at the loss, each of which waits for the device.
 _LOOK_EVERY = 20
-_MOST_VARIANTS = 1000
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What a run is asked to do besides TrainConfig.
-
-    Attributes:
-        vae, data_roots, output: where the VAE and the data sets are, and where all goes.
-        epochs: passes over the learned pairs (over all cached variants where they are cached).
-        variants: cached encodings a pair, for VAEs whose encoder is not linear.
-        photographed: share of the variants that a camera takes.
-        start_from: heads file to go on from, or None.
-        resume: go on from the output folder's checkpoint. finish: let its cool-down begin at once.
-        minutes: let the cool-down begin in time to end after so many minutes of training.
-        save_minutes: minutes between checkpoints. validate_every: steps between validations.
-        validation_pairs: how many to validate on at the most.
-        workers: processes that draw variants ahead.
-        name, licence: stored in the heads file.
-    """
-
-    vae: str
-    data_roots: list[str]
-    output: Path
-    epochs: int = 40
-    variants: int = 4
-    photographed: float = PhotographyConfig().share
-    start_from: str | None = None
-    resume: bool = False
-    finish: bool = False
-    minutes: float = math.inf
-    save_minutes: float = 10.0
-    validate_every: int = 1000
-    validation_pairs: int = 48
-    workers: int = 1
-    name: str = "Delit heads"
-    licence: str = "Apache-2.0"
-
-    def __post_init__(self) -> None:
-        refuse_outside(1, MOST_COUNT, num_epochs=self.epochs, validate_every=self.validate_every)
-        refuse_outside(0, MOST_COUNT, validation_pairs=self.validation_pairs)
-        refuse_outside(1, _MOST_VARIANTS, latent_variants=self.variants)
-        refuse_outside(0, MOST_WORKERS, workers=self.workers)
-        refuse_outside(0, 1, photographed=self.photographed)
-        refuse_outside(0, math.inf, minutes=self.minutes)
-        if self.finish and not self.resume:
-            raise DelitError("--finish cools down from a checkpoint: give --resume as well.")
-
-
-@dataclass(frozen=True)
-class RunData:
-    """The pairs of a run, and its batches.
-
-    Attributes:
-        learned, validated: the pairs to learn from, and those to choose the best heads by.
-        source: the batches. code: the line from latents to pixels.
-        latents: some latents of learned pairs, [N, 16, h, w]. mean_env: the learned pairs' mean light.
-        fingerprint: changes when any file of any pair does.
-    """
-
-    learned: Pairs
-    validated: Pairs
-    source: BatchSource
-    code: LinearCode
-    latents: Tensor
-    mean_env: Tensor
-    fingerprint: str
 
 
 def train_heads(config: TrainConfig, settings: RunSettings, engine: Accelerator) -> Path:
@@ -166,58 +86,6 @@ def _prepare_output(folder: Path, resume: bool) -> None:
         )
     tidy_checkpoints(folder)
     remove_unfinished([folder / HEADS_FILE, folder / LAST_HEADS_FILE])
-
-
-def open_data(config: TrainConfig, settings: RunSettings, vae: WanVAE, engine: Accelerator) -> RunData:
-    """Pairs and batches: drawn anew for every step where the VAE's encoder is linear, else from a cache of latents."""
-    pairs = open_pairs(settings.data_roots, "train")
-    split = split_subjects(pairs)
-    learned, validated = (SomePairs(pairs, numbers) for numbers in (split.learned, split.validated))
-    if not len(validated) and engine.is_main_process:
-        tqdm.write(
-            "Fewer than twenty people: none is kept for validation, and the last heads count as the best. "
-            "training.evaluate measures heads on a test split."
-        )
-    size = learned[0].relit.shape[-2:]
-    looked_at = spread(len(learned), _LOOKED_AT)
-    for number in looked_at:
-        check_size(learned.name(number), learned[number].relit, size)
-    pictures = torch.stack([learned[number].relit for number in looked_at]) * 2 - 1
-    code = fit_linear_code(vae, pictures)
-    augmentation = AugmentConfig(photography=PhotographyConfig(share=settings.photographed))
-    if code.encodes:
-        source: BatchSource = DrawnBatches(
-            learned,
-            range(len(learned)),
-            code,
-            augmentation,
-            config.batch_size,
-            config.seed,
-            config.lora_rank > 0,
-        )
-        latents = code.encode(pictures)
-    else:
-        rows = VariantRows(learned, settings.variants, augmentation, config.seed)
-        cache = _filled_cache(rows, settings, vae, engine, config.lora_rank > 0)
-        source = CachedBatches(cache, rows, config.batch_size, config.seed)
-        latents = cache.latents(_LOOKED_AT)
-    return RunData(
-        learned, validated, source, code, latents, mean_environment_of(learned), fingerprint_of(learned)
-    )
-
-
-def _filled_cache(
-    rows: VariantRows, settings: RunSettings, vae: WanVAE, engine: Accelerator, with_target: bool
-) -> LatentCache:
-    """The run's cache of latents, with all that it lacked encoded by all processes together."""
-    # The first process begins the cache, the others find it.
-    with engine.main_process_first():
-        cache = open_latent_cache(vae, rows, settings.output, with_target)
-    if engine.is_main_process:
-        for told in unused_caches(cache):
-            tqdm.write(told)
-    encode_missing(cache, vae, rows, engine.process_index, engine.num_processes, settings.workers)
-    return cache
 
 
 def first_heads(config: TrainConfig, vae: WanVAE, data: RunData, start: LoadedHeads | None) -> DelitHeads:

@@ -184,21 +184,31 @@ def _linear_weights(old: int, new: int, wrap: bool) -> Tensor:
     return weights.scatter_add_(1, neighbours, torch.stack([1 - fraction, fraction], dim=1))
 
 
-ORIENTATIONS = ("delit", "blender", "openexr", "unreal", "nuke", "three.js")
+ORIENTATIONS = ("delit", "blender", "openexr", "unreal", "nuke", "three.js", "cinema 4d")
 """Names of the orientation presets; `to_orientation` says what each one is."""
 
-# Where straight ahead of the camera (-Z in camera axes) lands in each preset, as u. None is mirrored.
+# Where straight ahead of the camera (-Z in camera axes) lands in each preset, as u.
 _AHEAD_U: Mapping[str, float] = MappingProxyType(
-    {"delit": 0.5, "blender": 0.25, "openexr": 0.0, "unreal": 0.75, "nuke": 0.5, "three.js": 0.25}
+    {
+        "delit": 0.5,
+        "blender": 0.25,
+        "openexr": 0.0,
+        "unreal": 0.75,
+        "nuke": 0.5,
+        "three.js": 0.25,
+        "cinema 4d": 0.25,
+    }
 )
+_MIRRORED = frozenset({"cinema 4d"})
 
 
 def to_orientation(env: Tensor, preset: str) -> Tensor:
     """Turn a map [..., H, W, C] from camera axes to the layout that another program expects.
 
     With the result loaded unrotated, light comes from the same side as seen by a camera that looks along
-    the program's own forward axis. Each preset is a shift of whole columns, so `from_orientation` undoes
-    it exactly; "blender", "unreal" and "three.js" shift by a quarter, which needs a width that 4 divides.
+    the program's own forward axis. Each preset moves whole columns ("cinema 4d" mirrors them as well), so
+    `from_orientation` undoes it exactly; "blender", "unreal", "three.js" and "cinema 4d" turn by a quarter, which
+    needs a width that 4 divides.
 
     preset    centre of map  right of centre  camera forward, right, up
     delit     -Z (ahead)     +X               -Z, +X, +Y, right-handed (this module's formula)
@@ -222,15 +232,18 @@ def to_orientation(env: Tensor, preset: str) -> Tensor:
               EquirectangularReflectionMapping as scene.environment or background, which reads
               u = 1/2 + atan2(z, x) / 2 pi, v (upwards) = 1/2 + asin(y) / pi; Redshift's dome light in
               Maya reads a map the same way
+    cinema 4d -X             -Z              +Z, +X, +Y, left-handed: the Sky object with a material in spherical
+              projection, offset 0, length 100%, which reads u = atan2(z, x) / 2 pi. It wraps a picture that reads
+              right from outside, so this one is mirrored
 
-    Raises DelitError for an unknown preset or a width that cannot be shifted.
+    Raises DelitError for an unknown preset or a width that cannot be turned.
     """
-    return _shift(env, preset, +1)
+    return _turn(env, preset, +1)
 
 
 def from_orientation(env: Tensor, preset: str) -> Tensor:
     """The exact inverse of `to_orientation`: a map made for another program -> camera axes."""
-    return _shift(env, preset, -1)
+    return _turn(env, preset, -1)
 
 
 def check_orientation(preset: str) -> None:
@@ -239,7 +252,7 @@ def check_orientation(preset: str) -> None:
         raise DelitError(f"Unknown orientation {preset!r}. Choose one of: {', '.join(ORIENTATIONS)}.")
 
 
-def _shift(env: Tensor, preset: str, sign: int) -> Tensor:
+def _turn(env: Tensor, preset: str, sign: int) -> Tensor:
     check_orientation(preset)
     check_lat_long(env)
     width = env.shape[-2]
@@ -249,6 +262,9 @@ def _shift(env: Tensor, preset: str, sign: int) -> Tensor:
             f"The {preset!r} orientation turns the map by a quarter, but a width of {width} pixels is not "
             f"a multiple of 4. Resample it first, to {width // 4 * 4} x {width // 4 * 2} for instance."
         )
+    if preset in _MIRRORED:
+        # In a mirror what was moved one way goes the other: the same two steps undo themselves.
+        return torch.roll(env.flip(-2), int(columns), dims=-2)
     return torch.roll(env, sign * int(columns), dims=-2)
 
 

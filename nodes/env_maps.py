@@ -27,8 +27,8 @@ from .schema import DelitModelType, EnvCode, EnvCodeType, core_opens_hdr, env_po
 AS_STORED = "as stored in the file"
 ORIENTATION_HELP = (
     "delit: the centre is straight ahead of the camera, behind the subject; right of it is the camera's "
-    "right. blender, openexr (also USD), unreal, nuke, three.js: turned so that the light comes from the same side "
-    "there, with no rotation set."
+    "right. blender, openexr (also USD), unreal, nuke, three.js, cinema 4d (its Sky; mirrored): turned so that the "
+    "light comes from the same side there, with no rotation set."
 )
 
 

@@ -11,6 +11,7 @@ of other programs write it, the programs' axes drawn where their own formulas lo
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -36,6 +37,7 @@ TITLES = {
     "unreal": "Unreal",
     "nuke": "Nuke",
     "three.js": "three.js, Redshift in Maya",
+    "cinema 4d": "Cinema 4D's Sky",
 }
 ALIKE = {"v_ray": "V-Ray in Maya and Houdini"}
 AXES = {"X": (1, 0, 0), "Y": (0, 1, 0), "Z": (0, 0, 1)}
@@ -118,7 +120,7 @@ def main() -> None:
         save(examples(), "examples")
     if "maps" in which:
         for preset, title in TITLES.items():
-            save(map_for(title, preset, PROGRAMS[preset]), f"maps/{preset.replace('.', '_')}")
+            save(map_for(title, preset, PROGRAMS[preset]), f"maps/{re.sub('[. ]', '_', preset)}")
         for name, title in ALIKE.items():
             save(map_for(title, *READ_ALIKE[title]), f"maps/{name}")
 

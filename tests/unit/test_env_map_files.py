@@ -102,11 +102,12 @@ def test_the_attributes_as_openexr_itself_sees_them(tmp_path: Path) -> None:
 def test_pixels_on_disk_are_in_the_asked_orientation(tmp_path: Path) -> None:
     env = hdr_map()
     for suffix in (".exr", ".hdr"):
-        write_env_map(tmp_path / f"env{suffix}", env, orientation="unreal")
-        # Read as if it were unturned, which ignores the header.
-        stored = read_env_map(tmp_path / f"env{suffix}", orientation="delit").radiance
-        assert torch.allclose(stored, to_orientation(env, "unreal"), rtol=0.02, atol=0.01 * env.max())
-        assert not torch.allclose(stored, env, rtol=0.02, atol=0.01 * env.max())
+        for preset in ("unreal", "cinema 4d"):
+            write_env_map(tmp_path / f"env{suffix}", env, orientation=preset)
+            # Read as if it were unturned, which ignores the header.
+            stored = read_env_map(tmp_path / f"env{suffix}", orientation="delit").radiance
+            assert torch.allclose(stored, to_orientation(env, preset), rtol=0.02, atol=0.01 * env.max())
+            assert not torch.allclose(stored, env, rtol=0.02, atol=0.01 * env.max())
 
 
 def test_hdr_is_within_a_hundredth_and_its_orientation_is_told(tmp_path: Path) -> None:

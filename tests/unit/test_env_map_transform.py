@@ -136,6 +136,11 @@ def test_presets() -> None:
     there = transform_env_map(env, EnvMapTransform(target="blender"))
     torch.testing.assert_close(there, to_orientation(env, "blender"), rtol=0, atol=0)
     torch.testing.assert_close(transform_env_map(there, EnvMapTransform(source="blender")), env)
+    # A mirrored preset, in and out: what is done in between is done to the map as Delit has it.
+    mirrored = to_orientation(env, "cinema 4d")
+    turned = transform_env_map(mirrored, EnvMapTransform(source="cinema 4d", yaw=90, target="cinema 4d"))
+    expected = to_orientation(turn_env(env, 90), "cinema 4d")
+    torch.testing.assert_close(turned, expected, rtol=0, atol=0)
 
 
 def test_refusals() -> None:

@@ -81,6 +81,35 @@ def three_js(x: float, y: float, z: float) -> tuple[float, float]:
     return math.atan2(z, x) / math.tau + 0.5, 1 - (math.asin(y) / math.pi + 0.5)
 
 
+def cinema_4d(x: float, y: float, z: float, length: int = 1) -> tuple[float, float]:
+    # Spherical projection as Maxon's C++ SDK has it (c4d_shader.h, at TexData), in the axes of the texture, z ahead:
+    # from the longitude less the tag's offset, with a Length U (here 1 or -1) below 0 the other way round. The
+    # renderer's offsets are not always the dialog's (in v half the picture lies between them). That in u both are 0 say
+    # the plug-ins below, which go by the dialog's, and Maxon's manual of the Projection node, where the wrapping starts
+    # at the X axis. Autodesk's manual of Arnold for Cinema 4D has the Sky mirrored against Arnold's light.
+    u = math.atan2(z, x) / math.tau % 1
+    return u if length > 0 else 1 - u, 0.5 - math.atan2(y, math.hypot(x, z)) / math.pi
+
+
+def cinema_4d_with_negative_length(x: float, y: float, z: float) -> tuple[float, float]:
+    return cinema_4d(x, y, z, length=-1)
+
+
+def luxc4d(x: float, y: float, z: float) -> tuple[float, float]:
+    # LuxC4D writes a texture tag's spherical projection for LuxRender, whose axes are Cinema 4D's x, z, y (luxtypes.h),
+    # and its Offset U as a turn about the vertical (luxtexturemapping.cpp). LuxRender's spherical mapping takes u from
+    # the longitude, 0 at +x and on towards +y, and v from the angle to the pole.
+    lux_x, lux_y, lux_z = x, z, y
+    longitude = math.acos(lux_x / math.hypot(lux_x, lux_y))
+    return (longitude if lux_y > 0 else math.tau - longitude) / math.tau, math.acos(lux_z) / math.pi
+
+
+def light_of_pydome(u: float) -> tuple[float, float, float]:
+    # pyDome puts the map of a Smart IBL set on a Sky, in spherical projection and else with the tag's defaults, and a
+    # lamp for the sun that the set has at this u of the map: its direction, taken on the horizon.
+    return math.cos(u * math.tau), 0.0, math.sin(u * math.tau)
+
+
 # Redshift publishes no formula. Three converters for Maya, each written on its own, tie its dome light to Arnold's,
 # which is `openexr`'s. So many degrees about Y is Redshift's turned more than Arnold's where one file looks the same:
 REDSHIFT_LESS_ARNOLD = {
@@ -135,12 +164,17 @@ PROGRAMS = {
     "unreal": Program(forward=(1, 0, 0), right=(0, 1, 0), up=(0, 0, 1), lookup=unreal),
     "nuke": Program(**Y_UP, lookup=nuke),
     "three.js": Program(**Y_UP, lookup=three_js),
+    "cinema 4d": Program(**Y_UP | {"forward": (0, 0, 1)}, lookup=cinema_4d),
 }
 # Programs without a preset of their own, for which the documentation names another's.
 READ_ALIKE = {
     "Redshift in Maya": ("three.js", Program(**Y_UP, lookup=redshift_in_maya)),
     "V-Ray in Maya and Houdini": ("unreal", Program(**Y_UP, lookup=v_ray_with_y_up)),
     "V-Ray in Blender": ("unreal", Program(forward=(0, 1, 0), right=(1, 0, 0), up=(0, 0, 1), lookup=v_ray)),
+    "Cinema 4D with a length of -100%": (
+        "unreal",
+        Program(**Y_UP | {"forward": (0, 0, 1)}, lookup=cinema_4d_with_negative_length),
+    ),
 }
 TESTED = [*PROGRAMS.items(), *READ_ALIKE.values()]
 TESTED_NAMES = [*PROGRAMS, *READ_ALIKE]
@@ -173,6 +207,13 @@ def test_converters_agree_with_chaos_about_v_ray() -> None:
         u, v = v_ray_with_y_up(x, y, z)
         turned_u, turned_v = openexr(z, y, -x)
         assert (u % 1, v) == pytest.approx((turned_u % 1, turned_v))
+
+
+def test_plug_ins_agree_with_maxon_about_cinema_4d() -> None:
+    for x, y, z in [(0.6, 0, 0.8), (-0.6, 0.48, 0.64), (0.36, -0.8, -0.48), (-0.8, 0.36, -0.48)]:
+        assert luxc4d(x, y, z) == pytest.approx(cinema_4d(x, y, z))
+    for u in (0.1, 0.4, 0.6, 0.9):
+        assert cinema_4d(*light_of_pydome(u)) == pytest.approx((u, 0.5))
 
 
 @pytest.mark.parametrize("label", TEST_MAP_LABELS)
@@ -219,9 +260,12 @@ def test_presets_differ_as_documented() -> None:
     env = labelled_test_map(HEIGHT)
     turned = {preset: to_orientation(env, preset) for preset in ORIENTATIONS}
     assert torch.equal(turned["nuke"], env)
-    assert (
-        len({turned[preset].numpy().tobytes() for preset in ("delit", "blender", "openexr", "unreal")}) == 4
-    )
+    others = ("delit", "blender", "openexr", "unreal", "cinema 4d")
+    assert len({turned[preset].numpy().tobytes() for preset in others}) == 5
+    # Only this one is mirrored: no shift of columns makes it from the map, one of the mirrored map does.
+    shifts = [torch.equal(turned["cinema 4d"].roll(columns, 1), env) for columns in range(2 * HEIGHT)]
+    assert not any(shifts)
+    assert torch.equal(turned["cinema 4d"].roll(HEIGHT // 2, 1), env.flip(1))
 
 
 def test_unknown_presets_and_unshiftable_widths_are_refused() -> None:
@@ -229,6 +273,8 @@ def test_unknown_presets_and_unshiftable_widths_are_refused() -> None:
         to_orientation(labelled_test_map(HEIGHT), "maya")
     with pytest.raises(DelitError, match="width of 30 pixels is not a multiple of 4"):
         to_orientation(torch.rand(15, 30, 3), "blender")
+    with pytest.raises(DelitError, match="width of 30 pixels is not a multiple of 4"):
+        from_orientation(torch.rand(15, 30, 3), "cinema 4d")
     assert to_orientation(torch.rand(15, 30, 3), "openexr").shape == (15, 30, 3)
 
 

@@ -254,18 +254,7 @@ class VAETraining(Training):
     module = "training.train_wan_vae"
 
     def arguments(self, inputs: Path, folder: Path) -> list[str]:
-        size = [
-            "--width",
-            "12",
-            "--crop",
-            "32",
-            "--batch_size",
-            "1",
-            "--steps",
-            str(self.steps),
-            "--sharp",
-            "8",
-        ]
+        size = f"--width 12 --crop 32 --batch_size 1 --steps {self.steps} --sharp 8".split()
         files = ["--data_root", str(inputs / "data"), "--output", str(folder / "vae.safetensors")]
         return [*files, *size, "--save_every", "2", "--test_every", "2", "--device", "cpu"]
 

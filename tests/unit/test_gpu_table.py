@@ -9,7 +9,9 @@ from accelerate.state import AcceleratorState
 
 from benchmarks import gpu
 
-SMALL = "--device cpu --dim 8 --size 64 --rounds 1 --batch_sizes 2 --precisions fp32 --no_compile".split()
+SMALL = (
+    "--device cpu --dim 8 --size 64 --rounds 1 --batch_sizes 2 --precisions fp32 bf16 --no_compile".split()
+)
 
 
 @pytest.fixture(autouse=True)

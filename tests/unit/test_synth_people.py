@@ -10,15 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.synth.hair.strand_mesh import strand_tubes
-from training.synth.person.skin import (
+from training.synth.person.pigments import (
     MAX_MELANIN,
     TONE_GROUPS,
-    SkinStyle,
     melanin_of_tone,
-    sample_skin_style,
     skin_albedo,
     typology_angle,
 )
+from training.synth.person.skin import SkinStyle, sample_skin_style
 from training.synth.person.subdivision import loop_subdivision, vertex_normals
 
 _TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])

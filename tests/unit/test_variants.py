@@ -15,6 +15,7 @@ from training.augment.dyes import DyeConfig, draw_dye
 from training.augment.photography import PhotographyConfig
 from training.augment.variants import AugmentConfig, companions_of, unchanged, vary
 from training.data.pairs import Pair
+from training.synth.person.pigments import MAX_MELANIN, skin_albedo
 
 SIZE = 32
 AS_RENDERED = PhotographyConfig(share=0.0)
@@ -137,14 +138,32 @@ def test_a_dye_is_another_albedo_in_the_same_light(seed):
     assert torch.equal(variant.env(pairs), pair.env)
 
 
-def test_skin_is_hardly_dyed_and_cloth_is():
-    mask = torch.ones(1, 4, 4)
-    skin, cloth = (torch.tensor(x)[:, None, None].expand(3, 4, 4) for x in ((0.5, 0.3, 0.2), (0.1, 0.3, 0.6)))
-    stops = {}
-    for name, material in (("skin", skin), ("cloth", cloth)):
-        dyes = [draw_dye(material, mask, DyeConfig(share=1.0), seeded(seed)) for seed in range(200)]
-        stops[name] = torch.stack(dyes).log2().abs()
-    assert stops["skin"].quantile(0.98) < 0.4 < 4 < stops["cloth"].max()
+def drawn_stops(colour: object, config: DyeConfig, count: int = 200) -> torch.Tensor:
+    """By how many stops dyes change a material of that flat-lit colour, [count, 3]."""
+    material = torch.as_tensor(colour, dtype=torch.float32)[:, None, None].expand(3, 4, 4)
+    dyes = [draw_dye(material, torch.ones(1, 4, 4), config, seeded(seed)) for seed in range(count)]
+    return torch.stack(dyes)[..., 0, 0].log2()
+
+
+def test_cloth_takes_any_dye_and_skin_other_tones_of_skin():
+    cloth = drawn_stops((0.1, 0.3, 0.6), DyeConfig(share=1.0))
+    assert cloth.abs().max() > 4
+    tone = skin_albedo(0.6, 0.2)
+    stops = drawn_stops(tone, DyeConfig(share=1.0, skin=0.0))
+    dyed = torch.from_numpy(tone) * 2**stops
+    melanin = torch.linspace(0, MAX_MELANIN, 400)
+    line = torch.from_numpy(skin_albedo(melanin.numpy(), 0.2))
+    off = (dyed[:, None] / line).log2().abs().amax(dim=2)
+    assert off.amin(dim=1).max() < 0.05
+    found = melanin[off.argmin(dim=1)]
+    assert 0.25 < found.std() < 0.45 and found.min() < 0.1 and found.max() > 1.2
+
+
+@pytest.mark.parametrize("melanin", [0.0, 0.3, 1.0, MAX_MELANIN])
+@pytest.mark.parametrize("blood", [0.0, 0.5])
+def test_skin_of_every_tone_is_taken_for_skin(melanin, blood):
+    stops = drawn_stops(skin_albedo(melanin, blood), DyeConfig(share=1.0, melanin=0.0))
+    assert stops.abs().max() < 0.6
 
 
 def test_a_variant_is_the_same_for_the_same_seed_and_an_unchanged_one_is_the_pair():

@@ -23,7 +23,7 @@ from .clutter import clutter
 from .dyes import DyeConfig, draw_dye
 from .photography import Look, PhotographyConfig, defocus, photograph
 
-VARIANTS_VERSION = 4
+VARIANTS_VERSION = 5
 """Raised whenever the same settings and seed give other variants, so that no cache mixes the two."""
 
 MOST_LIGHTS = 4

@@ -18,8 +18,9 @@ from training.synth.render.surface import Surface, merged
 
 from .eyes import EyeStyle, build_eyes, sample_eye_style
 from .people import PersonMesh, PersonShape, build_person, sample_person_shape
+from .pigments import melanin_of_tone
 from .regions import smooth_step
-from .skin import SkinStyle, melanin_of_tone, paint_skin, sample_skin_style
+from .skin import SkinStyle, paint_skin, sample_skin_style
 from .skin_relief import with_relief
 
 _HAIR_ROUGHNESS = 0.36

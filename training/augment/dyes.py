@@ -57,9 +57,10 @@ def draw_dye(flat: Tensor, mask: Tensor, config: DyeConfig, generator: torch.Gen
     if float(torch.rand((), generator=generator)) >= config.share or not len(inside):
         return None
     row, column = inside[int(torch.randint(len(inside), (), generator=generator))].tolist()
-    colour = flat[:, row, column]
+    where = _like(flat, flat[:, row, column]) * mask
+    # Not the chosen pixel's own colour, which may lie in a crease.
+    colour = (flat * where).sum(dim=(1, 2)) / where.sum()
     factor = _factor(colour, config, generator)
-    where = _like(flat, colour) * mask
     return 1 + where * (factor[:, None, None] - 1)
 
 

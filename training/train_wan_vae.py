@@ -5,9 +5,9 @@
 The encoder is not trained but computed: it holds the best linear patch code of the data (training.vae.patch_code).
 The decoder then learns to turn the code back into pictures: the data set's, and sharp ones that are made
 (training.vae.sharp_pictures). `--start_from` trains the decoder of such a VAE on and keeps its encoder, so that heads
-for its latents stay valid. In time the encoder averages and the decoder repeats, until `--clips` in a second run has
-taught it what four frames a mean was of (training.vae.clips). Ctrl-C and
-SIGTERM stop with a checkpoint in `P.training/`, and the same command goes on from it as if nothing had happened.
+for its latents stay valid. In time the encoder keeps every fourth frame and the decoder repeats it, until `--clips` in
+a second run has taught it those between (training.vae.clips). Ctrl-C and SIGTERM stop with a checkpoint in
+`P.training/`, and the same command goes on from it as if nothing had happened.
 """
 
 from __future__ import annotations

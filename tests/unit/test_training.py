@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -26,9 +27,15 @@ from training.data.shards import open_pairs
 from training.evaluation.metrics import direction_error, psnr
 from training.heads.losses import irradiance
 from training.synth.light.lights import SHIPPED_HDRI_DIR, hdri_names
-from training.vae.clips import encode_clips
+from training.vae.clips import ClipTrainer, encode_clips
 from training.vae.decoder import DecoderConfig, DecoderTrainer
-from training.vae.patch_code import PatchCode, prepare_decoder, set_linear_encoder
+from training.vae.patch_code import (
+    PatchCode,
+    fade_between_frames,
+    looks_back,
+    prepare_decoder,
+    set_linear_encoder,
+)
 from training.vae.run import load_pictures
 from training.vae.sharp_pictures import TILE, picture_files, sharp_pictures
 
@@ -304,11 +311,42 @@ def test_clips_teach_the_past_and_leave_stills_alone(linear_vae, data_set, tmp_p
     run(train_wan_vae, monkeypatch, *common, "--start_from", start, "--batch_size", 2, "--steps", 4)
     assert "a clip jerks by" in capsys.readouterr().out
     before, after = (load_wan_vae(path, torch.device("cpu"), torch.float32) for path in (start, output))
-    z = torch.randn(1, 16, 3, 4, 4)
+    z, clip = torch.randn(1, 16, 3, 4, 4), torch.rand(1, 3, 9, 32, 32) * 2 - 1
     with torch.inference_mode():
+        assert torch.equal(before.encode(clip[:, :, 0]), after.encode(clip[:, :, 0]))
         assert torch.equal(before.decode(z[:, :, 0]), after.decode(z[:, :, 0]))
         assert torch.equal(before.decode(z)[:, :, 0], after.decode(z)[:, :, 0])
         assert not torch.equal(before.decode(z)[:, :, 1:], after.decode(z)[:, :, 1:])
+
+
+def test_a_vae_whose_encoder_averaged_keeps_frames_once_it_learns_clips(linear_vae, pictures):
+    averaging = copy.deepcopy(linear_vae)
+    for part in averaging.encoder.modules():
+        if getattr(part, "time_conv", None) is not None:
+            with torch.no_grad():
+                part.time_conv.weight[:, :, 1:] = part.time_conv.weight[:, :, 2:] / 2
+    clip = torch.stack([pictures[number % len(pictures)] for number in range(9)], dim=1)[None]
+    kept = torch.stack([linear_vae.encode(pictures[[n % len(pictures)]]) for n in (0, 4, 8)], dim=2)
+    assert (averaging.encode(clip) - kept).norm() / kept.norm() > 0.2
+    start = (pictures * 127.5 + 127.5).byte()
+    config = DecoderConfig(clips=True, crop=16)
+    trainer = ClipTrainer(config, start, start[:0], torch.device("cpu"), 1, averaging)
+    for vae in (trainer.vae, trainer.averaged_vae()):
+        assert (vae.encode(clip) - kept).norm() / kept.norm() < 0.005
+        assert looks_back(vae)
+
+
+def test_clips_begin_as_a_fade_from_frame_to_frame(linear_vae):
+    vae = copy.deepcopy(linear_vae)
+    fade_between_frames(vae)
+    z = torch.randn(1, 16, 3, 4, 4)
+    stills = torch.stack([vae.decode(z[:, :, n]) for n in (1, 2)])
+    mixed = torch.stack([torch.lerp(*stills, step / 4) for step in range(1, 5)], dim=2)
+    fading, repeating = (
+        (each.decode(z)[:, :, 5:] - mixed).norm() / mixed.norm() for each in (vae, linear_vae)
+    )
+    # Of what the last layers are given, which are not linear.
+    assert fading < 0.25 and repeating > 2 * fading
 
 
 def test_the_code_of_a_clip_is_the_encoders(linear_vae, pictures):

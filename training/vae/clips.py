@@ -1,9 +1,9 @@
-"""What the narrow VAE's decoder makes of a clip: it learns to tell four frames from the average that the encoder holds.
+"""What the narrow VAE's decoder makes of a clip: it learns the frames between those that the encoder keeps.
 
-The encoder joins four frames to their mean. A decoder that only repeats it shows each mean four times and then jumps.
-Seen together with the ones before it, a mean tells which way things go, and the decoder's kernels can look back. Only
-those parts of them are trained here, and the convolutions that double time, which a still never meets: a still is
-decoded as before, bit for bit.
+The encoder keeps every fourth frame. A decoder that only repeats it shows each four times and then jumps. It begins by
+fading from each to the next, and learns from there: its kernels look back, and see both at once. Only those parts of
+them are trained here, and the convolutions that double time, which a still never meets: a still is encoded and decoded
+as before, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from delit_models.errors import DelitError
 from delit_models.wan_vae import WanVAE
 
 from .decoder import DecoderTrainer
+from .patch_code import fade_between_frames, keep_every_fourth_frame, looks_back
 
 FRAMES = 9
 # How much the error of the change from frame to frame counts beside that of the frames.
@@ -35,10 +36,13 @@ _MOST_NOISE = 4 / 127.5
 class ClipTrainer(DecoderTrainer):
     """The regression of clips on their code, of `batch_size` clips of FRAMES frames a step, `crop` pixels wide."""
 
-    def __init__(self, *arguments: object, **named: object) -> None:
-        super().__init__(*arguments, **named)
+    def _prepare(self) -> None:
         if not self.started:
             raise DelitError("Clips are learned by a decoder that knows stills: give --start_from as well.")
+        # Whatever the encoder does with time, such a decoder has not learned it yet.
+        if not looks_back(self.vae):
+            keep_every_fourth_frame(self.vae)
+            fade_between_frames(self.vae)
 
     def _trainable(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         looking_back, doubling = [], []
@@ -113,10 +117,8 @@ def draw_clip(light: Tensor, crop: int, generator: torch.Generator) -> Tensor:
 
 
 def encode_clips(encode: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    """The code of clips [B, 3, 4n + 1, H, W] by the code of stills: of the first frame, then of four frames' means."""
-    first, rest = clips[:, :, :1], rearrange(clips[:, :, 1:], "b c (t four) h w -> b c t four h w", four=4)
-    means = torch.cat([first, rest.mean(dim=3)], dim=2)
-    code = encode(rearrange(means, "b c t h w -> (b t) c h w"))
+    """The code of clips [B, 3, 4n + 1, H, W] by the code of stills: of every fourth frame."""
+    code = encode(rearrange(clips[:, :, ::4], "b c t h w -> (b t) c h w"))
     return rearrange(code, "(b t) c h w -> b c t h w", b=len(clips))
 
 

@@ -111,6 +111,7 @@ class DecoderTrainer:
             self.code = _line_of(start_from, chosen[:_LINE_FITTED])
         self.vae.to(device)
         self.vae.requires_grad_(False)
+        self._prepare()
         matrices, others = self._trainable()
         self.trained = [*matrices, *others]
         for parameter in self.trained:
@@ -142,6 +143,9 @@ class DecoderTrainer:
         # The code itself, not vae.encode: they are equal, and this is a single convolution.
         z = self.code.encode(target)
         return (self.vae.decode(z.to(self.device)) - target.to(self.device)).square().mean(dim=(1, 2, 3))
+
+    def _prepare(self) -> None:
+        """What is set in the VAE before it trains, besides what it was started from: nothing, for stills."""
 
     def _trainable(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """What is trained: matrices inside, and the rest."""

@@ -6,7 +6,8 @@ encoder of the Wan layout can hold that code exactly: residual branches add noth
 linear: SiLU(x) − SiLU(−x) = x, so the head sees every component with both signs, and one large constant channel
 holds the RMS norm still. Only the decoder is left to learn, by plain regression.
 
-In time the encoder averages: the frames of a latent frame are joined pair by pair. The decoder repeats them.
+In time the encoder keeps every fourth frame, as the still that it is, and the decoder repeats it; how frames between
+two of them look is learned later, from clips (training.vae.clips).
 """
 
 from __future__ import annotations
@@ -91,9 +92,7 @@ def set_linear_encoder(vae: WanVAE, code: PatchCode) -> None:
     _gather(gathers[0].resample[1])
     _set_gathering(gathers[1].resample[1], to_middle)
     _project(gathers[2].resample[1], to_code, code)
-    for layer in gathers:
-        if layer.time_conv is not None:
-            _average_in_time(layer.time_conv)
+    keep_every_fourth_frame(vae)
     _linear_head(encoder.head, z_dim)
     _identity_1x1(vae.conv1)
 
@@ -103,16 +102,44 @@ def prepare_decoder(vae: WanVAE) -> None:
     """Start the decoder as a chain without residual branches, which repeats frames in time."""
     _silence_residuals(vae.decoder)
     _identity_1x1(vae.conv2)
-    for module in vae.decoder.modules():
-        conv = getattr(module, "time_conv", None)
-        if conv is not None:
-            _zero(conv)
-            channels = conv.in_channels
-            for copy in range(2):
-                conv.weight[copy * channels : (copy + 1) * channels, :, -1, 0, 0] = torch.eye(channels)
+    for conv in _time_convolutions(vae.decoder):
+        _zero(conv)
+        conv.weight[:, :, -1, 0, 0] = torch.eye(conv.in_channels).repeat(2, 1)
     for parameter in vae.decoder.parameters():
         if parameter.ndim == 5 and parameter.shape[2] > 1 and parameter.shape[3] > 1:
             parameter[:, :, :-1] = 0
+
+
+@torch.no_grad()
+def keep_every_fourth_frame(vae: WanVAE) -> None:
+    """Let the encoder halve time by taking the second of two frames; stills never meet these convolutions."""
+    for conv in _time_convolutions(vae.encoder):
+        _zero(conv)
+        conv.weight[:, :, -1, 0, 0] = torch.eye(conv.out_channels)
+
+
+@torch.no_grad()
+def fade_between_frames(vae: WanVAE) -> None:
+    """Let the decoder double time in even steps: halfway between the frame before and this one, then this one.
+
+    In every Wan VAE these convolutions do not see a clip's first frame. The steps to its second latent frame are dark
+    therefore, until training has mended them: they are a sixteenth of a clip of 65 frames.
+    """
+    for conv in _time_convolutions(vae.decoder):
+        _zero(conv)
+        same = torch.eye(conv.in_channels)
+        conv.weight[:, :, -2, 0, 0] = torch.cat([same / 2, torch.zeros_like(same)])
+        conv.weight[:, :, -1, 0, 0] = torch.cat([same / 2, same])
+
+
+def looks_back(vae: WanVAE) -> bool:
+    """Whether the decoder's time convolutions use anything but the present frame."""
+    return any(bool(conv.weight[:, :, :-1].any()) for conv in _time_convolutions(vae.decoder))
+
+
+def _time_convolutions(part: nn.Module) -> list[nn.Module]:
+    convolutions = [getattr(module, "time_conv", None) for module in part.modules()]
+    return [conv for conv in convolutions if conv is not None]
 
 
 def _silence_residuals(part: nn.Module) -> None:
@@ -182,13 +209,6 @@ def _project(conv: nn.Module, to_code: Tensor, code: PatchCode) -> None:
     bias = -(code.components / code.scale[:, None, None, None] * code.mean).sum(dim=(1, 2, 3))
     conv.bias[: 2 * z_dim] = torch.cat((bias, -bias))
     conv.bias[2 * z_dim] = CONSTANT
-
-
-def _average_in_time(conv: nn.Module) -> None:
-    """Join frames two by two: the window is (the frame before, first, second)."""
-    _zero(conv)
-    for step in (1, 2):
-        conv.weight[:, :, step, 0, 0] = 0.5 * torch.eye(conv.out_channels)
 
 
 def _linear_head(head: nn.Sequential, z_dim: int) -> None:

@@ -3,7 +3,8 @@
     python -m benchmarks.vae_quality [PICTURE …] [--data_root D] [--vae V] [--longest 640]
 
 Beside it the linear inverse of the VAE's code, cell by cell, fitted to the pictures of D, or to those given. A clip
-is a window that stands still or moves over each photograph, in light that comes and goes.
+is a window on each photograph: it stands still, or the light comes and goes, or it moves as well. How much it jerks
+is told after the VAE as a clip, after the VAE frame by frame, and of itself.
 """
 
 from __future__ import annotations
@@ -26,10 +27,16 @@ from delit_models.wan_vae import WanVAE
 from training.data.shards import open_pairs
 from training.evaluation.metrics import psnr
 from training.heads.linear_code import LinearCode, fit_linear_code
-from training.vae.clips import draw_clip, unsteadiness
+from training.vae.clips import decoded_both_ways, draw_clip, unsteadiness
 
-# Pictures that the linear inverse is fitted to, and the side of a clip in pixels.
-_FITTED, _CLIP = 24, 128
+# Pictures that the linear inverse is fitted to, the side of a clip in pixels, and clips of each picture and kind.
+_FITTED, _CLIP, _DRAWN = 24, 128, 3
+# Of clips: what they are called, whether they move, whether their light does.
+_KINDS = (
+    ("stands still", False, False),
+    ("light changes", False, True),
+    ("moves, light changes", True, True),
+)
 
 
 @torch.inference_mode()
@@ -59,14 +66,24 @@ def read_photograph(path: Path, longest: int) -> Tensor:
     return picture[0, :, :height, :width]
 
 
-def clip_steadiness(vae: WanVAE, pictures: list[Tensor]) -> tuple[float, float]:
-    """Mean jerk of clips drawn from pictures (training.vae.clips.unsteadiness), together and frame by frame."""
-    generator = torch.Generator().manual_seed(0)
-    jerks = []
-    for picture in pictures:
-        light = draw_clip(srgb_to_linear(picture), min(_CLIP, *picture.shape[-2:]), generator)
-        jerks.append(unsteadiness(vae, linear_to_srgb(light.clamp(0, 1)) * 2 - 1))
-    return tuple(sum(column) / len(jerks) for column in zip(*jerks, strict=True))
+def compare_clips(vae: WanVAE, pictures: list[Tensor]) -> None:
+    """Print jerks (training.vae.clips.unsteadiness) and PSNR of clips of each kind, as a clip and frame by frame."""
+    print("clips              jerk of 255: as clip, frame by frame, itself   PSNR: as clip, frame by frame")
+    for name, moves, lit in _KINDS:
+        generator = torch.Generator().manual_seed(0)
+        rows = [_clip_row(vae, picture, generator, moves, lit) for picture in pictures for _ in range(_DRAWN)]
+        means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+        print(f"{name:30} {means[0]:8.2f} {means[1]:15.2f} {means[2]:7.2f} {means[3]:15.1f} {means[4]:15.1f}")
+
+
+def _clip_row(
+    vae: WanVAE, picture: Tensor, generator: torch.Generator, moves: bool, lit: bool
+) -> list[float]:
+    side = min(_CLIP, *picture.shape[-2:])
+    clip = linear_to_srgb(draw_clip(srgb_to_linear(picture), side, generator, moves, lit).clamp(0, 1)) * 2 - 1
+    both = [made.clamp(-1, 1) for made in decoded_both_ways(vae, clip)]
+    frames = [rearrange(x, "c t h w -> t c h w") / 2 + 0.5 for x in (clip, *both)]
+    return [unsteadiness(x) for x in (*both, clip)] + [psnr(x, frames[0]).mean().item() for x in frames[1:]]
 
 
 def main() -> None:
@@ -94,8 +111,7 @@ def main() -> None:
         named = ((path.name, picture) for path, picture in zip(arguments.pictures, photographs, strict=True))
         means = compare(vae, code, named)
         print(f"{len(photographs)} photographs: {means[0]:.2f} dB, linear {means[1]:.2f} dB")
-        jerks = clip_steadiness(vae, photographs)
-        print(f"clips jerk by {jerks[0]:.2f} of 255, their frames one by one by {jerks[1]:.2f}")
+        compare_clips(vae, photographs)
     if len(pairs):
         means = compare(vae, code, (("", pairs[number].relit) for number in range(len(pairs))))
         print(f"{len(pairs)} relit pictures: {means[0]:.2f} dB, linear {means[1]:.2f} dB")

@@ -81,13 +81,20 @@ class ClipTrainer(DecoderTrainer):
         return clean, (clean + noise).clamp(-1, 1) if _uniform(generator) < _NOISY else clean
 
 
-def draw_clip(light: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+def draw_clip(
+    light: Tensor,
+    crop: int,
+    generator: torch.Generator,
+    moves: bool | None = None,
+    lit: bool | None = None,
+) -> Tensor:
     """A window onto a picture [3, H, W] in linear light that moves over it, under light that comes and goes in waves:
-    [3, FRAMES, crop, crop]."""
+    [3, FRAMES, crop, crop]. Whether it moves, and whether the light does, is drawn where it is not said."""
     height, width = light.shape[-2:]
     spread = F.interpolate(torch.randn(1, 3, 3, 3, generator=generator), (height, width), mode="bicubic")[0]
     other = light * (_LIGHT * (spread + torch.randn(3, 1, 1, generator=generator))).exp()
-    moves, lit = _uniform(generator) < _MOVING, _uniform(generator) < _LIT
+    drawn = _uniform(generator) < _MOVING, _uniform(generator) < _LIT
+    moves, lit = (kind if said is None else said for said, kind in zip((moves, lit), drawn, strict=True))
     speed = [_uniform(generator, -_MOST_SPEED, _MOST_SPEED) * moves for _ in range(2)]
     zoom = _uniform(generator, -_MOST_ZOOM, _MOST_ZOOM) * moves
     start, wave = _uniform(generator, 0, math.tau), _uniform(generator, 0, _MOST_PHASE) * lit
@@ -123,16 +130,15 @@ def encode_clips(encode: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def unsteadiness(vae: WanVAE, clip: Tensor) -> tuple[float, float]:
-    """How much a clip [3, 4n + 1, H, W] in [-1, 1] jerks after the VAE, as a clip and frame by frame: the root mean
-    square of its second difference in time, of 255."""
-    frames = rearrange(clip, "c t h w -> t c h w")
-    one_by_one = torch.cat([vae.decode(vae.encode(frame[None])) for frame in frames])
-    together = rearrange(vae.decode(vae.encode(clip[None])), "1 c t h w -> t c h w")
-    as_clip, as_stills = (
-        x.diff(n=2, dim=0).square().mean().sqrt().item() * 127.5 for x in (together, one_by_one)
-    )
-    return as_clip, as_stills
+def decoded_both_ways(vae: WanVAE, clip: Tensor) -> tuple[Tensor, Tensor]:
+    """A clip [3, 4n + 1, H, W] in [-1, 1] after the VAE, as a clip and frame by frame."""
+    one_by_one = torch.cat([vae.decode(vae.encode(frame[None])) for frame in clip.unbind(dim=1)])
+    return vae.decode(vae.encode(clip[None]))[0], rearrange(one_by_one, "t c h w -> c t h w")
+
+
+def unsteadiness(clip: Tensor) -> float:
+    """How much a clip [3, T, H, W] in [-1, 1] jerks: the root mean square of its second difference in time, of 255."""
+    return clip.diff(n=2, dim=1).square().mean().sqrt().item() * 127.5
 
 
 def _without_present(gradient: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from training.loop.stopping import StopRequest
 from training.loop.watch import LossWatch, refuse_bad
 from training.synth.light.lights import SHIPPED_HDRI_DIR, hdri_names
 
-from .clips import ClipTrainer, unsteadiness
+from .clips import ClipTrainer, decoded_both_ways, unsteadiness
 from .decoder import DecoderConfig, DecoderTrainer
 from .sharp_pictures import picture_files, sharp_pictures
 
@@ -172,7 +172,8 @@ def _write(trainer: DecoderTrainer, output: Path, held_out: Tensor, log: RunLog)
         f"step {trainer.step}: held-out PSNR {quality:.2f} dB (its linear code alone: {ceiling:.2f} dB)"
     )
     if isinstance(trainer, ClipTrainer):
-        jerks = [unsteadiness(vae, clip) for clip in trainer.clips(0)[0]]
+        made = (decoded_both_ways(vae, clip) for clip in trainer.clips(0)[0])
+        jerks = [[unsteadiness(clip) for clip in both] for both in made]
         as_clip, as_stills = (sum(values) / len(jerks) for values in zip(*jerks, strict=True))
         tqdm.write(f"a clip jerks by {as_clip:.2f} of 255, its frames one by one by {as_stills:.2f}")
     metadata = {

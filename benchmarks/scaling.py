@@ -1,11 +1,15 @@
 """What a still costs against its pixels, and a clip against its frames: seconds of the processor, and memory.
 
     python -m benchmarks.scaling [--stills 1024 2048 4096 7680 --frames 5 17 33 65] [--plot scaling.png]
+    python -m benchmarks.scaling --full_width 256 512 1024
 
 Every line is a process of its own with the embedded weights. Seconds are the processor's, of all threads together, so
 that a busy machine does not show; memory is the peak of the process beyond what it held with its weights loaded, the
 picture that is given and the results that are kept included. Stills are 16:9 and go through the whole pipeline;
 “finishing” is what comes after the network: detail transfer, matte and gain at the picture's own size.
+
+`--full_width` tells what all that is not the VAE takes of a 4K still, where the VAE has the real Wan's width and random
+weights, for each working size.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,6 +29,7 @@ from torch import Tensor
 
 from delit_models.image_files import read_image
 from delit_models.pipeline import DelitOptions, DelitPipeline
+from delit_models.wan_vae import WanVAE, WanVAEConfig
 
 PORTRAIT = Path(__file__).parents[1] / "portraits" / "photograph.jpg"
 CLIP_SIDE = 256
@@ -63,6 +69,41 @@ def measure(kind: str, size: int) -> dict[str, float]:
     }
 
 
+class TimedVAE:
+    """A VAE that adds up what its work takes, in seconds of the processor."""
+
+    def __init__(self, vae: WanVAE) -> None:
+        self.vae, self.seconds = vae, 0.0
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self._timed(self.vae.encode, x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self._timed(self.vae.decode, z)
+
+    def _timed(self, work: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+        start = time.process_time()
+        made = work(given)
+        self.seconds += time.process_time() - start
+        return made
+
+
+def compare_with_full_width(working_sizes: list[int]) -> None:
+    """Print a 4K still's seconds, those in a VAE of the real Wan's width, and the share of the rest."""
+    image = portrait(2160, 3840)
+    vae = TimedVAE(WanVAE(WanVAEConfig()).eval().requires_grad_(False))
+    pipe = DelitPipeline(vae, DelitPipeline.embedded("cpu").heads)
+    for size in working_sizes:
+        vae.seconds, start = 0.0, time.process_time()
+        pipe(image, options=DelitOptions(working_size=size))
+        seconds = time.process_time() - start
+        print(
+            f"3840 × 2160, working size {size:4}: {seconds:7.2f} s, in the VAE {vae.seconds:7.2f} s, "
+            f"beside it {seconds - vae.seconds:5.2f} s ({(seconds - vae.seconds) / seconds:.0%})",
+            flush=True,
+        )
+
+
 def restart_peak() -> None:
     """The peak of resident memory counts from now on (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
@@ -78,6 +119,9 @@ def main() -> None:
     if arguments.one:
         kind, size = arguments.one
         print(json.dumps(measure(kind, int(size))))
+        return
+    if arguments.full_width:
+        compare_with_full_width(arguments.full_width)
         return
     print(f"{torch.get_num_threads()} threads, fp32, embedded weights")
     rows: dict[str, list[dict[str, float]]] = {}
@@ -105,9 +149,8 @@ def plot(rows: dict[str, list[dict[str, float]]], path: str) -> None:
         figure.subplots(1, 2), (("seconds", "seconds of the processor"), ("megabytes", "MB")), strict=True
     ):
         for kind, measured in rows.items():
-            axes.plot(
-                [row["megapixels"] for row in measured], [row[value] for row in measured], "o-", label=kind
-            )
+            points = [row["megapixels"] for row in measured], [row[value] for row in measured]
+            axes.plot(*points, "o-", label=kind if kind == "stills" else f"frames of {CLIP_SIDE}²")
         axes.set_xlabel("megapixels")
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
@@ -126,6 +169,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--frames", type=int, nargs="*", default=[5, 17, 33, 65], help=f"of clips {CLIP_SIDE}² large"
+    )
+    parser.add_argument(
+        "--full_width",
+        type=int,
+        nargs="+",
+        metavar="SIZE",
+        help="working sizes for a VAE of the real Wan's width",
     )
     parser.add_argument("--plot", help="picture to draw (needs matplotlib)")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)

@@ -21,6 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 NO_SECRET = {"root", "user", "admin", "home", "users", "runner", "ubuntu", "comfyui", "delit", "localhost"}
 # Larger files of models/vae are no Wan VAE, and take long to hash.
 LARGEST_HASHED = 1_000_000_000
+# Absolute paths of every system, in quotes (with spaces then) and without. Not what goes on from a name, as <home>/x
+# does, a URL or 1/2.
+_BEGIN = r"(?:[A-Za-z]:[\\/]|\\\\|//|/)"
+_PATHS = (
+    re.compile(rf"(?<=\"){_BEGIN}[^\"\n]+"),
+    re.compile(rf"(?<='){_BEGIN}[^'\n]+"),
+    re.compile(rf"(?<![\w<>/\\.:~-]){_BEGIN}[^\s:\"'<>|,;()]+"),
+)
+# What is below these is a package's or a node pack's, and tells where an error is.
+_PUBLIC_FOLDERS = ("site-packages", "custom_nodes")
 # Of a log, where the last error is looked for, and how much of it is shown.
 LOG_TAIL_BYTES = 2_000_000
 ERROR_LINES = 60
@@ -45,17 +55,30 @@ def report(packages: tuple[str, ...], checks: str) -> str:
 
 
 def without_private_names(text: str) -> str:
-    """Text with home folders, user names and the machine's name taken out."""
+    """Text with home folders, user names, the machine's name and all folders but ComfyUI's and packages' taken out."""
     for folder, name in ((ROOT, "<delit>"), (_comfyui(), "<ComfyUI>"), (Path.home(), "<home>")):
         if folder is not None and folder != Path(folder.anchor):
             for written in {str(folder), folder.as_posix(), str(folder).replace("\\", "\\\\")}:
                 text = text.replace(written, name)
     text = re.sub(r"(/home/|/Users/|[A-Za-z]:(?:\\{1,2}|/)Users(?:\\{1,2}|/))[^/\\\s:\"']+", "<home>", text)
+    for paths in _PATHS:
+        text = paths.sub(_without_folders, text)
     for name in _private_words():
         text = re.sub(
             rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", "<private>", text, flags=re.IGNORECASE
         )
     return text
+
+
+def _without_folders(path: re.Match[str]) -> str:
+    """A path's last name, or what is below a folder whose contents are public."""
+    names = [name for name in re.split(r"[\\/]+", path.group()) if name]
+    if len(names) < 2:
+        return path.group()
+    first = max(
+        (names.index(folder) for folder in _PUBLIC_FOLDERS if folder in names), default=len(names) - 1
+    )
+    return "/".join(["<path>", *names[first:]])
 
 
 def _private_words() -> Iterator[str]:
@@ -99,9 +122,21 @@ def _commit() -> str:
 
 
 def _comfyui() -> Path | None:
-    """The ComfyUI that this pack is installed in; None outside of one."""
-    folder = ROOT.parent.parent
-    return folder if ROOT.parent.name == "custom_nodes" and folder != folder.parent else None
+    """The ComfyUI that this pack is installed in, itself or as a link to it; None outside of one."""
+    # Python knows the folder that it was started in without its links, the shell with them.
+    linked = Path(os.environ.get("PWD") or ROOT)
+    for pack in (ROOT, linked) if _is_same(linked, ROOT) else (ROOT,):
+        folder = pack.parent.parent
+        if pack.parent.name == "custom_nodes" and folder != folder.parent:
+            return folder
+    return None
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _comfyui_version() -> str:

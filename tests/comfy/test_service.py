@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from tests.comfy.comfyui import REPOSITORY, Checkout
+import pytest
+
 from tests.comfy.flagged_service import CLIENTS, PROMPTS_OF_EACH
 
 # A network namespace of its own, as anybody may have it on most Linux machines.
@@ -39,3 +41,7 @@ def test_two_clients_are_served_under_flags_and_without_a_network(checkout: Chec
     saved = ("env.0001.exr", "flat_v001.exr", "png_00001_.png")
     assert report["files"] == sorted(f"{name}/{file}" for name in names for file in saved)
     assert report["tell_the_graph"] == []
+    if not alone:
+        pytest.skip(
+            "All that was asked held, but no network namespace may be had here: only the guard watched."
+        )

@@ -84,6 +84,44 @@ def test_home_folders_of_every_system_are_taken_out(private: str) -> None:
     assert "one" not in told.lower().replace("<home>", "") and "x.py" in told and "<home>" in told
 
 
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ("no file /mnt/projects/secretfilm/sc01/shot.0001.exr: gone", "no file <path>/shot.0001.exr: gone"),
+        (r'File "D:\clients\the secret film\shot.png", line 3', 'File "<path>/shot.png", line 3'),
+        ("//server/secretfilm/shot.png and '/x/secret film/y z.exr'", "<path>/shot.png and '<path>/y z.exr'"),
+        (r"\\server\secretfilm\shot.png", "<path>/shot.png"),
+        ('"/opt/secret/lib/site-packages/torch/nn/x.py"', '"<path>/site-packages/torch/nn/x.py"'),
+        ("/srv/secret/custom_nodes/other/y.py:12", "<path>/custom_nodes/other/y.py:12"),
+    ],
+)
+def test_folders_of_a_studio_are_taken_out(told: str, left: str) -> None:
+    assert without_private_names(told) == left
+
+
+@pytest.mark.parametrize(
+    "told", ["https://a.example/b/c", "POST /prompt", "1/2 and fp16/bf16", "<home>/a/b", "12:30"]
+)
+def test_what_is_no_folder_stays(told: str) -> None:
+    assert without_private_names(told) == told
+
+
+def test_a_pack_that_is_linked_into_comfyui_finds_it(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack, elsewhere = installed / "custom_nodes" / "delit", tmp_path / "checkouts" / "delit"
+    elsewhere.parent.mkdir()
+    pack.rename(elsewhere)
+    try:
+        pack.symlink_to(elsewhere, target_is_directory=True)
+    except OSError as error:
+        pytest.skip(f"no links here: {error}")
+    monkeypatch.setattr(bug_report, "ROOT", elsewhere)
+    assert "ComfyUI is not around" in report((), "")
+    monkeypatch.setenv("PWD", str(pack))
+    assert "ComfyUI 0.33.0" in report((), "") and "DelitError: The image is 32" in report((), "")
+
+
 def test_common_words_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", "root")
     monkeypatch.setenv("USERNAME", "al")

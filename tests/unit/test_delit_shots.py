@@ -302,3 +302,13 @@ def test_hidden_files_are_not_delit(tmp_path):
         write_image(tmp_path / name, picture())
     assert [job.name for job in find_jobs(tmp_path)] == ["a"]
     assert read_image(tmp_path / "a.png").shape == (72, 72, 3)
+
+
+def test_results_of_two_files_never_have_one_name(tmp_path):
+    for name in ("B.png", "b.jpg"):
+        write_image(tmp_path / name, picture())
+    # One file on Windows and macOS: capitals do not count there.
+    assert [job.name for job in find_jobs(tmp_path)] == ["B_png", "b_jpg"]
+    write_image(tmp_path / "b_jpg.png", picture())
+    with pytest.raises(DelitError, match="b.jpg and b_jpg.png would both be written as b_jpg. Rename"):
+        find_jobs(tmp_path)

@@ -66,12 +66,14 @@ def find_jobs(source: Path, mask: Path | None = None, clips: bool = False) -> li
         clips: whether sequences are clips; numbered pictures of a folder then are sequences as well as plates.
 
     Raises:
-        DelitError: where nothing is there, a kind of file is not read, or a mask is missing or has no use.
+        DelitError: where nothing is there, a kind of file is not read, two results would have one name, or a mask is
+            missing or has no use.
     """
     jobs = [_job(place, clips) for place in _places(source, clips)]
-    counts = Counter(job.name for job in jobs)
-    # portrait.jpg and portrait.png must not overwrite each other's results.
-    jobs = [job if counts[job.name] == 1 else _with_suffix(job) for job in jobs]
+    # portrait.jpg and portrait.png must not overwrite each other's results; nor Portrait.png, where capitals are alike.
+    counts = Counter(job.name.casefold() for job in jobs)
+    jobs = [job if counts[job.name.casefold()] == 1 else _with_suffix(job) for job in jobs]
+    _refuse_one_name(jobs)
     return jobs if mask is None else [_with_mask(job, mask, len(jobs)) for job in jobs]
 
 
@@ -105,6 +107,17 @@ def _job(place: Path, clips: bool) -> Job:
 
 def _with_suffix(job: Job) -> Job:
     return replace(job, name=f"{job.name}_{job.files[0].suffix.lower().lstrip('.')}")
+
+
+def _refuse_one_name(jobs: list[Job]) -> None:
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        other = taken.setdefault(job.name.casefold(), job)
+        if other is not job:
+            raise DelitError(
+                f"{other.files[0].name} and {job.files[0].name} would both be written as {job.name}. Rename one of "
+                "them."
+            )
 
 
 def _with_mask(job: Job, mask: Path, jobs: int) -> Job:

@@ -39,6 +39,15 @@ def large_working_size(server: ComfyServer) -> Graph:
     return portrait(server, working_size=1280)
 
 
+def encoded(server: ComfyServer) -> Graph:
+    inputs = {"working_size": 0, "mode": "stills", "coding": "sRGB", "exposure": 0.0}
+    return {
+        "vae": graphs.node("DelitLoadWanVAE", vae_name=graphs.EMBEDDED_VAE),
+        "image": grey(512, batch=60),
+        "long": graphs.node("DelitEncode", vae=["vae", 0], image=["image", 0], **inputs),
+    }
+
+
 def video(server: ComfyServer) -> Graph:
     clips.write_clip(server.input / "interrupted.mp4", clips.panned(200), sound=False)
     graph = video_graph("interrupted.mp4", "video/interrupted")
@@ -86,6 +95,14 @@ def shown_maps(server: ComfyServer) -> Graph:
     }
 
 
+def saved_maps(server: ComfyServer) -> Graph:
+    inputs = {"format": "exr", "bit_depth": "float", "orientation": "blender"}
+    return {
+        "env": grey(1024, batch=12, width=2048),
+        "long": graphs.node("DelitSaveEnvMap", filename_prefix="interrupted/map", env=["env", 0], **inputs),
+    }
+
+
 def saved_plates(server: ComfyServer) -> Graph:
     inputs = {"filename_prefix": "interrupted/plate", "format": "exr half", "coding": "sRGB"}
     return {
@@ -96,7 +113,19 @@ def saved_plates(server: ComfyServer) -> Graph:
 
 @pytest.mark.parametrize(
     "build",
-    [portrait, stills, large_working_size, video, relit, closure, turned_maps, shown_maps, saved_plates],
+    [
+        portrait,
+        stills,
+        large_working_size,
+        encoded,
+        video,
+        relit,
+        closure,
+        turned_maps,
+        shown_maps,
+        saved_maps,
+        saved_plates,
+    ],
     ids=lambda build: build.__name__,
 )
 def test_the_stop_button(server: ComfyServer, build: Callable[[ComfyServer], Graph]) -> None:

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.comfy.comfyui import REPOSITORY, Checkout
 import pytest
 
+from tests.comfy.comfyui import REPOSITORY, Checkout
 from tests.comfy.flagged_service import CLIENTS, PROMPTS_OF_EACH
 
 # A network namespace of its own, as anybody may have it on most Linux machines.

@@ -30,7 +30,7 @@ _PATHS = (
     re.compile(rf"(?<![\w<>/\\.:~-]){_BEGIN}[^\s:\"'<>|,;()]+"),
 )
 # What is below these is a package's or a node pack's, and tells where an error is.
-_PUBLIC_FOLDERS = ("site-packages", "custom_nodes")
+_PUBLIC_FOLDERS = re.compile(r".+-packages|custom_nodes")
 # Of a log, where the last error is looked for, and how much of it is shown.
 LOG_TAIL_BYTES = 2_000_000
 ERROR_LINES = 60
@@ -75,10 +75,8 @@ def _without_folders(path: re.Match[str]) -> str:
     names = [name for name in re.split(r"[\\/]+", path.group()) if name]
     if len(names) < 2:
         return path.group()
-    first = max(
-        (names.index(folder) for folder in _PUBLIC_FOLDERS if folder in names), default=len(names) - 1
-    )
-    return "/".join(["<path>", *names[first:]])
+    public = [place for place, name in enumerate(names) if _PUBLIC_FOLDERS.fullmatch(name)]
+    return "/".join(["<path>", *names[public[-1] if public else -1 :]])
 
 
 def _private_words() -> Iterator[str]:
@@ -124,7 +122,7 @@ def _commit() -> str:
 def _comfyui() -> Path | None:
     """The ComfyUI that this pack is installed in, itself or as a link to it; None outside of one."""
     # Python knows the folder that it was started in without its links, the shell with them.
-    linked = Path(os.environ.get("PWD") or ROOT)
+    linked = Path(os.path.expandvars("$PWD"))
     for pack in (ROOT, linked) if _is_same(linked, ROOT) else (ROOT,):
         folder = pack.parent.parent
         if pack.parent.name == "custom_nodes" and folder != folder.parent:

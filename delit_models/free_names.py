@@ -1,10 +1,20 @@
-"""The next free version and number of files in a folder. Capitals do not tell names apart: on Windows and macOS they
-would be one file."""
+"""Names that are free, and names that are one: the next version and number of files in a folder, the first two names
+alike. Capitals do not tell names apart: on Windows and macOS they would be one file."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
+
+
+def first_two_alike(names: Iterable[str]) -> tuple[int, int] | None:
+    """Places of the first name that is another's on a disk where capitals do not count, and of that other before it."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(names):
+        before = places.setdefault(name.casefold(), place)
+        if before != place:
+            return before, place
+    return None
 
 
 def free_version(folder: Path, name: str) -> int:

@@ -83,8 +83,8 @@ def check_images(images: Tensor) -> Tensor:
     Raises:
         DelitError: if the batch is empty, a side is under 64 pixels, a pixel is not finite or lies outside [0, 1].
     """
-    rgb = three_channels(images)
-    low, high = _check_range(rgb)
+    rgb, low, high = _with_extremes(images)
+    _check_range(low, high)
     # Mostly nothing is outside: of an 8K still the copy would be 400 MB.
     return rgb if low >= 0 and high <= 1 else rgb.clamp(0, 1)
 
@@ -95,6 +95,11 @@ def three_channels(images: Tensor) -> Tensor:
     Raises:
         DelitError: if the batch is empty, a side is under 64 pixels or a pixel is not finite.
     """
+    return _with_extremes(images)[0]
+
+
+def _with_extremes(images: Tensor) -> tuple[Tensor, float, float]:
+    """What `three_channels` gives, with its least and its greatest value."""
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         raise DelitError(
             f"The image has shape {tuple(images.shape)}; expected [batch, height, width, channels] with 1, 3 or 4 "
@@ -112,31 +117,29 @@ def three_channels(images: Tensor) -> Tensor:
     if channels == 4:
         logger.info("Delit drops the image's alpha channel; connect it as a mask to keep it.")
         images = images[..., :3]
-    _check_finite(images)
-    return repeat(images, "b h w 1 -> b h w c", c=3) if channels == 1 else images
-
-
-def _check_finite(images: Tensor) -> None:
-    # The least and the greatest are NaN where anything is: a tenth of the time of looking at every value.
-    if not math.isfinite(images.min().item()) or not math.isfinite(images.max().item()):
-        finite = torch.isfinite(images)
-        place = tuple((~finite).nonzero()[0].tolist())
-        raise DelitError(
-            f"The image holds {int((~finite).sum())} values that are NaN or infinite, the first in picture "
-            f"{place[0]} at row {place[1]}, column {place[2]}. Find the node before this one that makes them."
-        )
-
-
-def _check_range(images: Tensor) -> tuple[float, float]:
-    """The least and the greatest value, which are nearly in [0, 1]."""
     low, high = images.min().item(), images.max().item()
+    # They are NaN where anything is, and found in an eighth of the time of looking at every value.
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise _not_finite(images)
+    return repeat(images, "b h w 1 -> b h w c", c=3) if channels == 1 else images, low, high
+
+
+def _not_finite(images: Tensor) -> DelitError:
+    finite = torch.isfinite(images)
+    place = tuple((~finite).nonzero()[0].tolist())
+    return DelitError(
+        f"The image holds {int((~finite).sum())} values that are NaN or infinite, the first in picture "
+        f"{place[0]} at row {place[1]}, column {place[2]}. Find the node before this one that makes them."
+    )
+
+
+def _check_range(low: float, high: float) -> None:
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
         eight_bit = " If these are 8-bit codes, divide them by 255." if low >= 0 and 100 < high <= 255 else ""
         raise DelitError(
             f"The image's values run from {low:.3g} to {high:.3g}, but sRGB-coded pictures lie in [0, 1]. Of an HDR or "
             f"linear plate say so: set coding to “linear Rec.709” or “ACEScg”.{eight_bit}"
         )
-    return low, high
 
 
 def check_mask(mask: Tensor, images: Tensor) -> Tensor:

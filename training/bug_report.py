@@ -123,18 +123,11 @@ def _comfyui() -> Path | None:
     """The ComfyUI that this pack is installed in, itself or as a link to it; None outside of one."""
     # Python knows the folder that it was started in without its links, the shell with them.
     linked = Path(os.path.expandvars("$PWD"))
-    for pack in (ROOT, linked) if _is_same(linked, ROOT) else (ROOT,):
+    for pack in (ROOT, linked):
         folder = pack.parent.parent
-        if pack.parent.name == "custom_nodes" and folder != folder.parent:
+        if pack.resolve() == ROOT and pack.parent.name == "custom_nodes" and folder != folder.parent:
             return folder
     return None
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
 
 
 def _comfyui_version() -> str:

@@ -15,7 +15,7 @@ from tests.comfy.node_words import choices_of
 SNAPSHOT = Path(__file__).with_name("released_nodes.json")
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
-# What has changed since, and why no saved graph and no posted prompt is another for it.
+# What has changed since, and why no saved graph and no posted prompt is another for it; empty after a new snapshot.
 MIGRATED = {
     # The input is required, so that graphs and prompts say their own; new nodes alone begin with another (0.2.0).
     "DelitPortrait": {"default of mode was 'stills', is 'auto'"},

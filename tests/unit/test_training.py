@@ -319,8 +319,11 @@ def test_clips_teach_the_past_and_leave_stills_alone(linear_vae, data_set, tmp_p
         assert not torch.equal(before.decode(z)[:, :, 1:], after.decode(z)[:, :, 1:])
 
 
-def test_a_vae_whose_encoder_averaged_keeps_frames_once_it_learns_clips(linear_vae, pictures):
+@pytest.mark.parametrize("knows_clips", [False, True])
+def test_a_vae_whose_encoder_averaged_keeps_frames_once_it_learns_clips(linear_vae, pictures, knows_clips):
     averaging = copy.deepcopy(linear_vae)
+    if knows_clips:
+        fade_between_frames(averaging)
     for part in averaging.encoder.modules():
         if getattr(part, "time_conv", None) is not None:
             with torch.no_grad():

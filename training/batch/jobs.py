@@ -8,6 +8,7 @@ from pathlib import Path
 
 from delit_models.atomic_write import is_hidden
 from delit_models.errors import DelitError
+from delit_models.free_names import first_two_alike
 from delit_models.plate_files import frame_number, frames_of, sequence_name
 
 from .places import names_in
@@ -73,7 +74,12 @@ def find_jobs(source: Path, mask: Path | None = None, clips: bool = False) -> li
     # portrait.jpg and portrait.png must not overwrite each other's results; nor Portrait.png, where capitals are alike.
     counts = Counter(job.name.casefold() for job in jobs)
     jobs = [job if counts[job.name.casefold()] == 1 else _with_suffix(job) for job in jobs]
-    _refuse_one_name(jobs)
+    alike = first_two_alike(job.name for job in jobs)
+    if alike:
+        one, other = (jobs[place] for place in alike)
+        raise DelitError(
+            f"{one.files[0].name} and {other.files[0].name} would both be written as {other.name}. Rename one of them."
+        )
     return jobs if mask is None else [_with_mask(job, mask, len(jobs)) for job in jobs]
 
 
@@ -107,17 +113,6 @@ def _job(place: Path, clips: bool) -> Job:
 
 def _with_suffix(job: Job) -> Job:
     return replace(job, name=f"{job.name}_{job.files[0].suffix.lower().lstrip('.')}")
-
-
-def _refuse_one_name(jobs: list[Job]) -> None:
-    taken: dict[str, Job] = {}
-    for job in jobs:
-        other = taken.setdefault(job.name.casefold(), job)
-        if other is not job:
-            raise DelitError(
-                f"{other.files[0].name} and {job.files[0].name} would both be written as {job.name}. Rename one of "
-                "them."
-            )
 
 
 def _with_mask(job: Job, mask: Path, jobs: int) -> Job:

@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 from delit_models.coding import Coding
 from delit_models.errors import DelitError
+from delit_models.free_names import first_two_alike
 from delit_models.images import Area, Outside
 from delit_models.lat_long import ORIENTATIONS
 from delit_models.video.light import EnvPooling
@@ -111,12 +112,11 @@ def read_shots(path: Path) -> list[Shot]:
     shots = [_shot(path, line, row) for line, row in rows]
     if not shots:
         raise DelitError(f"{path} lists no shot. Give a row for each below the line of column names.")
-    lines: dict[str, int] = {}
-    for shot in shots:
-        # On Windows and macOS sh010 and SH010 are one folder.
-        before = lines.setdefault(shot.name.lower(), shot.line)
-        if before != shot.line:
-            raise DelitError(f"{path}: {shot.name} is the shot of line {before} and of line {shot.line}.")
+    # On Windows and macOS sh010 and SH010 are one folder.
+    alike = first_two_alike(shot.name for shot in shots)
+    if alike:
+        first, again = (shots[place] for place in alike)
+        raise DelitError(f"{path}: {again.name} is the shot of line {first.line} and of line {again.line}.")
     return shots
 
 

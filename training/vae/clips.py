@@ -39,9 +39,9 @@ class ClipTrainer(DecoderTrainer):
     def _prepare(self) -> None:
         if not self.started:
             raise DelitError("Clips are learned by a decoder that knows stills: give --start_from as well.")
-        # Whatever the encoder does with time, such a decoder has not learned it yet.
+        # Older VAEs average here, and learn otherwise than `encode_clips` has it.
+        keep_every_fourth_frame(self.vae)
         if not looks_back(self.vae):
-            keep_every_fourth_frame(self.vae)
             fade_between_frames(self.vae)
 
     def _trainable(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -93,8 +93,9 @@ def draw_clip(
     height, width = light.shape[-2:]
     spread = F.interpolate(torch.randn(1, 3, 3, 3, generator=generator), (height, width), mode="bicubic")[0]
     other = light * (_LIGHT * (spread + torch.randn(3, 1, 1, generator=generator))).exp()
-    drawn = _uniform(generator) < _MOVING, _uniform(generator) < _LIT
-    moves, lit = (kind if said is None else said for said, kind in zip((moves, lit), drawn, strict=True))
+    may_move, may_be_lit = _uniform(generator) < _MOVING, _uniform(generator) < _LIT
+    moves = may_move if moves is None else moves
+    lit = may_be_lit if lit is None else lit
     speed = [_uniform(generator, -_MOST_SPEED, _MOST_SPEED) * moves for _ in range(2)]
     zoom = _uniform(generator, -_MOST_ZOOM, _MOST_ZOOM) * moves
     start, wave = _uniform(generator, 0, math.tau), _uniform(generator, 0, _MOST_PHASE) * lit

@@ -122,8 +122,8 @@ def keep_every_fourth_frame(vae: WanVAE) -> None:
 def fade_between_frames(vae: WanVAE) -> None:
     """Let the decoder double time in even steps: halfway between the frame before and this one, then this one.
 
-    In every Wan VAE these convolutions do not see a clip's first frame. The steps to its second latent frame are dark
-    therefore, until training has mended them: they are a sixteenth of a clip of 65 frames.
+    In every Wan VAE these convolutions do not see a clip's first frame. So the steps to its second latent frame are
+    dark until training has mended them.
     """
     for conv in _time_convolutions(vae.decoder):
         _zero(conv)
